@@ -1,0 +1,415 @@
+//! What was typed. What it means is decided by [`settings`](crate::settings).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const AFTER_HELP: &str = "\
+Two commands to begin with:
+  icecore demo                     show the whole story on generated data, in a temporary place
+  icecore backup /srv/data         back up a directory; with nothing configured, a repository is
+                                   made below your data directory, and its place is told
+
+A snapshot is named by the first digits of its id, by `latest`, by NAME (the newest of a series),
+NAME~2 (two before it), NAME@2026-11-20 or \"NAME@2026-11-20 02:00\" (the newest at or before).
+
+Exit codes: 0 done, 1 failed, 2 misuse, 3 done but some entries could not be read or restored,
+10 no repository, 11 busy, 12 wrong password, 130 interrupted.";
+
+/// Freezes an application for a blink, keeps that instant for ever, and gives it back.
+#[derive(Debug, Parser)]
+#[command(name = "icecore", version, after_help = AFTER_HELP, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The directory of the repository [env: ICECORE_REPOSITORY]
+    #[arg(long, short, global = true, value_name = "DIR")]
+    pub repo: Option<OsString>,
+    /// A file with the repository's password [env: ICECORE_PASSWORD_FILE, or the password itself: ICECORE_PASSWORD]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Where the index is kept; on a disk of this host [env: ICECORE_STATE_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing but results that were asked for, warnings and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Say more
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Whether to show progress on a terminal
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub progress: ProgressWhen,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressWhen {
+    /// On a terminal
+    #[default]
+    Auto,
+    /// Not at all
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the whole story on generated data in a temporary place
+    Demo(DemoArgs),
+    /// Create a repository
+    Init(InitArgs),
+    /// Take a snapshot of directories
+    Backup(BackupArgs),
+    /// List the snapshots, the oldest first
+    Snapshots(SnapshotsArgs),
+    /// Show everything that is recorded of one snapshot
+    Show(ShowArgs),
+    /// List what is in a snapshot
+    Ls(LsArgs),
+    /// Write the content of a snapshot into an empty directory
+    Restore(RestoreArgs),
+    /// Test whether everything that was stored is there and sound
+    Check(CheckArgs),
+    /// Show how much is stored
+    Stats,
+    /// Manage the keys that open the repository
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Make the local index anew from the repository
+    RebuildIndex,
+    /// Print a script that completes icecore's command lines in a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man(ManArgs),
+}
+
+impl Command {
+    /// What the user calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Demo(_) => "demo",
+            Self::Init(_) => "init",
+            Self::Backup(_) => "backup",
+            Self::Snapshots(_) => "snapshots",
+            Self::Show(_) => "show",
+            Self::Ls(_) => "ls",
+            Self::Restore(_) => "restore",
+            Self::Check(_) => "check",
+            Self::Stats => "stats",
+            Self::Key(KeyCommand::List) => "key list",
+            Self::Key(KeyCommand::Add(_)) => "key add",
+            Self::Key(KeyCommand::Remove(_)) => "key remove",
+            Self::Key(KeyCommand::Change(_)) => "key change",
+            Self::RebuildIndex => "rebuild-index",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  icecore demo                     everything happens in a temporary directory, removed at the end
+  icecore demo --keep              the same, and what was made can be looked at")]
+pub struct DemoArgs {
+    /// Keep the directory with the instance, the repository and the restored copies
+    #[arg(long)]
+    pub keep: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  icecore init --repo /srv/icecore                                  asks for a password, twice
+  icecore init --repo /srv/icecore --generate-password ~/ice.key    writes a new password to a file
+  icecore init                                                      the default one, below your data directory")]
+pub struct InitArgs {
+    /// Generate a password and write it to a new FILE that only you can read
+    #[arg(long, value_name = "FILE", conflicts_with = "password_file")]
+    pub generate_password: Option<PathBuf>,
+    /// What the first key is called
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "\
+Examples:
+  icecore backup /srv/data
+  icecore backup /srv/wiki /var/lib/wiki --name wiki --tag nightly
+  icecore backup ~ --exclude '*.tmp' --exclude /Downloads --exclude-caches --one-file-system")]
+pub struct BackupArgs {
+    /// Directories to back up
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// What the series of snapshots is called, instead of its paths
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The host to record, instead of this one
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// A tag to record; may be given several times
+    #[arg(long = "tag", value_name = "TEXT")]
+    pub tags: Vec<String>,
+    /// A pattern to leave out, as in .gitignore; may be given several times
+    #[arg(long = "exclude", value_name = "PATTERN")]
+    pub excludes: Vec<String>,
+    /// A file of such patterns, one a line; may be given several times
+    #[arg(long = "exclude-file", value_name = "FILE")]
+    pub exclude_files: Vec<PathBuf>,
+    /// Leave out the content of directories that carry a CACHEDIR.TAG
+    #[arg(long)]
+    pub exclude_caches: bool,
+    /// Do not go into other file systems that are mounted below
+    #[arg(long)]
+    pub one_file_system: bool,
+    /// Take a file for unchanged although its inode number changed (some network file systems)
+    #[arg(long)]
+    pub ignore_inode: bool,
+    /// Take a file for unchanged although its ctime changed (after a copy or a change of owners)
+    #[arg(long)]
+    pub ignore_ctime: bool,
+    /// Read every file, whatever its times say
+    #[arg(long)]
+    pub rehash: bool,
+    /// How hard to compress
+    #[arg(long, value_name = "LEVEL", default_value = "default")]
+    pub compression: Compression,
+    /// Threads that read and compress; as many as there are processors if not given
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Compression {
+    /// For fast disks and networks
+    Fast,
+    /// A good middle
+    #[default]
+    Default,
+    /// For slow and dear ones
+    Max,
+}
+
+/// Reads a number of threads. The limit only catches slips of the finger.
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=1024) => Ok(number),
+        _ => Err("a number from 1 to 1024 is needed".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  icecore snapshots
+  icecore snapshots --instance wiki --json")]
+pub struct SnapshotsArgs {
+    /// Only those of this series
+    #[arg(long, short, value_name = "NAME")]
+    pub instance: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  icecore show latest
+  icecore show wiki~1
+  icecore show 3f2a9c1e")]
+pub struct ShowArgs {
+    /// Which snapshot: an id's first digits, latest, NAME, NAME~N or NAME@TIME
+    #[arg(value_name = "SNAP")]
+    pub snapshot: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  icecore ls latest
+  icecore ls -l wiki:attachments/2025
+  icecore ls -R \"wiki@2026-11-20 02:00\"")]
+pub struct LsArgs {
+    /// Which snapshot, and which directory or file of it
+    #[arg(value_name = "SNAP[:PATH]")]
+    pub target: OsString,
+    /// Show permissions, owner, size and time too
+    #[arg(long, short)]
+    pub long: bool,
+    /// Show everything below too
+    #[arg(long, short = 'R')]
+    pub recursive: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  icecore restore latest --to /srv/restored
+  icecore restore wiki~1:attachments/2025 --to /tmp/attachments
+  icecore restore \"wiki@2026-11-20\" --to /srv/restored --numeric-ids")]
+pub struct RestoreArgs {
+    /// Which snapshot, and which directory or file of it
+    #[arg(value_name = "SNAP[:PATH]")]
+    pub target: OsString,
+    /// An empty or new directory to write to
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Restore owners by number, not by name
+    #[arg(long)]
+    pub numeric_ids: bool,
+    /// Threads that read and write; as many as there are processors if not given
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(after_help = "\
+Examples:
+  icecore check                    tests names, links and sizes; reads no data
+  icecore check --read-data        reads everything, as a restore of all snapshots would")]
+pub struct CheckArgs {
+    /// Read and verify all data too
+    #[arg(long)]
+    pub read_data: bool,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  icecore key list
+  icecore key add --role writer --label web1 --generate-password web1.key
+  icecore key remove 3f2a9c1e")]
+pub enum KeyCommand {
+    /// List the keys
+    List,
+    /// Add a key with a password of its own
+    Add(KeyAddArgs),
+    /// Remove a key; the last one that can read stays
+    Remove(KeyRemoveArgs),
+    /// Replace the password that was given by a new one
+    Change(KeyChangeArgs),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// Can back up and restore
+    Reader,
+    /// Can back up and can read nothing
+    Writer,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  icecore key add --label second
+  icecore key add --role writer --label web1 --generate-password web1.key")]
+pub struct KeyAddArgs {
+    #[command(flatten)]
+    pub new: NewPassword,
+    /// What the key can do
+    #[arg(long, default_value = "reader")]
+    pub role: RoleArg,
+    /// What the key is called
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  icecore key remove 3f2a9c1e")]
+pub struct KeyRemoveArgs {
+    /// The first digits of the key's id
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  icecore key change                                 asks for the new password, twice
+  icecore key change --new-password-file new.key")]
+pub struct KeyChangeArgs {
+    #[command(flatten)]
+    pub new: NewPassword,
+}
+
+/// Where a new password comes from; it is asked for if nothing says.
+#[derive(Debug, Default, Args)]
+pub struct NewPassword {
+    /// A file with the new password
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
+    /// Generate the new password and write it to a new FILE that only you can read
+    #[arg(long, value_name = "FILE", conflicts_with = "new_password_file")]
+    pub generate_password: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  icecore completions bash > ~/.local/share/bash-completion/completions/icecore")]
+pub struct CompletionsArgs {
+    /// Which shell
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  icecore man | man -l -
+  icecore man --dir /usr/local/share/man/man1")]
+pub struct ManArgs {
+    /// Write a page for every command into DIR instead
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound_and_every_command_says_what_it_does() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn global_options_stand_before_and_behind_the_command() {
+        for line in ["icecore --repo /r --json snapshots", "icecore snapshots -r /r --json"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert!(cli.global.json);
+            assert_eq!(cli.global.repo.unwrap(), "/r");
+        }
+    }
+
+    #[test]
+    fn misuse_is_refused() {
+        for line in [
+            "icecore",
+            "icecore backup",
+            "icecore backup /x --threads 0",
+            "icecore -q -v stats",
+            "icecore restore latest",
+            "icecore init --generate-password f --password-file g",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `icecore check`: whether everything that was stored is there and sound.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use icecore_engine::{Archive, CheckOptions, CheckReport};
+use serde_json::{Map, Value, json};
+
+use super::{NAMED, open, threads};
+use crate::args::CheckArgs;
+use crate::error::Result;
+use crate::exit::Code;
+use crate::output::{Output, human, json, progress};
+use crate::settings::Settings;
+
+/// Runs the command.
+pub fn run(args: CheckArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
+    let begun = Instant::now();
+    let opened = open(settings, output)?;
+    let report = perform(args, &opened.archive, output.manner().progress)?;
+    if output.manner().json {
+        let mut document = document(&report);
+        document.insert("read_data".to_owned(), args.read_data.into());
+        document.insert("opening".to_owned(), opened.warnings.clone().into());
+        document.insert("seconds".to_owned(), json!(begun.elapsed().as_secs_f64()));
+        output.document(document.into())?;
+    } else {
+        print_damage(&report, output)?;
+        if !output.manner().quiet {
+            summarise(&report, output)?;
+        }
+    }
+    let sound = report.is_clean() && opened.warnings.is_empty();
+    Ok(if sound { Code::Done } else { Code::Failed })
+}
+
+/// Checks the repository.
+pub fn perform(args: CheckArgs, archive: &Archive, show: bool) -> Result<CheckReport> {
+    let options = CheckOptions { read_data: args.read_data, threads: threads(None) };
+    Ok(progress::attend(show, |progress| archive.check(options, progress))??)
+}
+
+/// Prints what does not hold, what to do about it, and which files suffer.
+fn print_damage(report: &CheckReport, out: &mut dyn Write) -> io::Result<()> {
+    for finding in &report.findings {
+        writeln!(out, "{}: {}: {}", finding.invariant, finding.object, human::printable(&finding.message))?;
+        writeln!(out, "  {}", finding.next)?;
+    }
+    more(report.finding_count, report.findings.len(), out)?;
+    if report.damaged_count > 0 {
+        writeln!(out, "files that cannot be restored whole:")?;
+    }
+    for file in report.damaged_files.iter().take(NAMED) {
+        let (snapshot, path) = (file.snapshot.short(), human::path(&file.path));
+        writeln!(out, "  {snapshot}:{path}: {}", human::printable(&file.reason))?;
+    }
+    more(report.damaged_count, report.damaged_files.len().min(NAMED), out)
+}
+
+fn more(count: u64, named: usize, out: &mut dyn Write) -> io::Result<()> {
+    match count.saturating_sub(named as u64) {
+        0 => Ok(()),
+        more => writeln!(out, "  and {} more", human::count(more)),
+    }
+}
+
+/// Prints what was checked, and the verdict.
+pub fn summarise(report: &CheckReport, out: &mut dyn Write) -> io::Result<()> {
+    let what = [
+        human::counted(report.snapshots, "snapshot", "snapshots"),
+        human::counted(report.entries, "entry", "entries"),
+        human::counted(report.chunks, "chunk", "chunks"),
+        human::counted(report.packs, "pack", "packs"),
+    ];
+    writeln!(out, "checked {}; {} of data read", what.join(", "), human::bytes(report.bytes_read))?;
+    if !report.orphans.is_empty() {
+        let orphans = human::counted(report.orphans.len() as u64, "pack is", "packs are");
+        writeln!(out, "{orphans} in no index yet: of a backup that runs or was interrupted; no damage")?;
+    }
+    if report.is_clean() {
+        return writeln!(out, "no damage found");
+    }
+    let (findings, files) = (
+        human::counted(report.finding_count, "promise does", "promises do"),
+        human::counted(report.damaged_count, "file cannot", "files cannot"),
+    );
+    writeln!(out, "damage found: {findings} not hold, {files} be restored whole")
+}
+
+fn document(report: &CheckReport) -> Map<String, Value> {
+    let findings = report.findings.iter().map(|finding| {
+        json!({
+            "invariant": finding.invariant,
+            "object": finding.object,
+            "message": finding.message,
+            "next": finding.next,
+        })
+    });
+    let damaged_files = report.damaged_files.iter().map(|file| {
+        let mut object = Map::new();
+        object.insert("snapshot".to_owned(), file.snapshot.to_string().into());
+        json::put_path(&mut object, "path", &file.path);
+        object.insert("reason".to_owned(), file.reason.clone().into());
+        Value::Object(object)
+    });
+    let fields: [(&str, Value); 13] = [
+        ("clean", report.is_clean().into()),
+        ("snapshots", report.snapshots.into()),
+        ("blocks", report.blocks.into()),
+        ("entries", report.entries.into()),
+        ("chunks", report.chunks.into()),
+        ("packs", report.packs.into()),
+        ("bytes_read", report.bytes_read.into()),
+        ("findings", findings.collect()),
+        ("finding_count", report.finding_count.into()),
+        ("damaged_files", damaged_files.collect()),
+        ("damaged_count", report.damaged_count.into()),
+        ("orphans", report.orphans.iter().map(ToString::to_string).collect()),
+        ("forgotten", json!({ "packs": report.forgotten_packs, "frames": report.forgotten_frames })),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}

@@ -1,0 +1,23 @@
+//! `icecore completions`: a script for the shell.
+
+use std::io::Write;
+
+use clap::CommandFactory;
+use serde_json::json;
+
+use crate::args::{Cli, CompletionsArgs};
+use crate::error::Result;
+use crate::exit::Code;
+use crate::output::Output;
+
+/// Runs the command.
+pub fn run(args: &CompletionsArgs, output: &mut Output) -> Result<Code> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "icecore", &mut script);
+    if output.manner().json {
+        output.document(json!({ "shell": args.shell.to_string(), "script": String::from_utf8_lossy(&script) }))?;
+    } else {
+        output.write_all(&script)?;
+    }
+    Ok(Code::Done)
+}

@@ -1,0 +1,119 @@
+//! `icecore show`: everything that is recorded of one snapshot.
+
+use std::io::{self, Write};
+
+use icecore_engine::Stored;
+use icecore_engine::snapshot::{Problem, Receipt, Totals};
+use serde_json::json;
+
+use super::{catalogue, find, open};
+use crate::args::ShowArgs;
+use crate::error::Result;
+use crate::exit::Code;
+use crate::output::{Output, human, json};
+use crate::settings::Settings;
+use crate::time;
+
+/// Runs the command.
+pub fn run(args: &ShowArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
+    let opened = open(settings, output)?;
+    let catalogue = catalogue(&opened.archive, output)?;
+    let stored = find(&catalogue, &args.snapshot)?;
+    if output.manner().json {
+        output.document(json!({ "snapshot": json::full(&stored.id, &stored.snapshot) }))?;
+    } else {
+        print(stored, output)?;
+    }
+    Ok(Code::Done)
+}
+
+fn print(stored: &Stored, out: &mut dyn Write) -> io::Result<()> {
+    let Stored { id, snapshot } = stored;
+    writeln!(out, "snapshot {id}")?;
+    let mut lines = vec![
+        ("instance", human::printable(&snapshot.instance)),
+        ("verdict", json::verdict(snapshot.verdict).to_owned()),
+        ("taken", time::local(snapshot.taken)),
+        ("started", time::local(snapshot.started)),
+        ("finished", time::local(snapshot.finished)),
+        ("host", human::printable(&snapshot.host)),
+        ("user", human::printable(&snapshot.user)),
+        ("program", human::printable(&snapshot.program)),
+        ("parent", snapshot.parent.map_or_else(|| "none".to_owned(), |parent| parent.short())),
+        ("manifest", snapshot.manifest.id.to_string()),
+    ];
+    let roots = snapshot.roots.iter();
+    lines.extend(roots.map(|root| ("root", format!("{} = {}", human::printable(&root.name), human::path(&root.path)))));
+    lines.extend(snapshot.tags.iter().map(|tag| ("tag", human::printable(tag))));
+    lines.extend(snapshot.excludes.iter().map(|pattern| ("left out", human::printable(pattern))));
+    lines.extend(snapshot.protected_until.map(|until| ("protected until", time::local(until))));
+    human::fields(out, lines)?;
+    writeln!(out, "totals")?;
+    human::fields(out, totals(&snapshot.totals))?;
+    if let Some(receipt) = &snapshot.receipt {
+        writeln!(out, "receipt")?;
+        human::fields(out, window(receipt))?;
+        problems("violations", &receipt.violations, receipt.violations.len() as u64, out)?;
+    }
+    problems("problems", &snapshot.problems, snapshot.problem_count, out)
+}
+
+fn totals(totals: &Totals) -> [(&'static str, String); 8] {
+    [
+        ("entries", human::count(totals.entries)),
+        (
+            "files",
+            format!(
+                "{}: {} new, {} changed, {} unchanged, {} renamed",
+                human::count(totals.files),
+                human::count(totals.files_new),
+                human::count(totals.files_changed),
+                human::count(totals.files_unchanged),
+                human::count(totals.files_renamed),
+            ),
+        ),
+        ("directories", human::count(totals.directories)),
+        ("others", human::count(totals.others)),
+        ("removed", human::counted(totals.entries_removed, "entry", "entries")),
+        ("size", human::bytes(totals.bytes)),
+        (
+            "new",
+            format!(
+                "{} in {}, of {} read",
+                human::bytes(totals.bytes_new),
+                human::counted(totals.chunks_new, "chunk", "chunks"),
+                human::bytes(totals.bytes_read)
+            ),
+        ),
+        ("added", human::bytes(totals.bytes_added)),
+    ]
+}
+
+fn window(receipt: &Receipt) -> Vec<(&'static str, String)> {
+    let predicted = receipt.predicted_ms.map_or_else(String::new, |ms| format!(", {} ms predicted", human::count(ms)));
+    vec![
+        ("freezer", human::printable(&receipt.freezer)),
+        ("capture", human::printable(&receipt.capture)),
+        ("requested", time::local(receipt.requested)),
+        ("frozen", time::local(receipt.frozen)),
+        ("listed", time::local(receipt.listed)),
+        ("thawed", format!("{} by the {}", time::local(receipt.thawed), json::thawed_by(receipt.thawed_by))),
+        ("window", format!("{} ms{predicted}", human::count(receipt.window_ms))),
+        ("hot", format!("{}, {}", human::counted(receipt.hot_files, "file", "files"), human::bytes(receipt.hot_bytes))),
+    ]
+}
+
+fn problems(title: &str, problems: &[Problem], count: u64, out: &mut dyn Write) -> io::Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    writeln!(out, "{title}: {}", human::count(count))?;
+    for problem in problems {
+        let (path, kind) = (human::path(&problem.path), json::problem_kind(problem.kind));
+        writeln!(out, "  {path}: {kind}: {}", human::printable(&problem.message))?;
+    }
+    match count.saturating_sub(problems.len() as u64) {
+        0 => Ok(()),
+        more => writeln!(out, "  and {} more that were only counted", human::count(more)),
+    }
+}

@@ -1,0 +1,87 @@
+//! What can go wrong at the edge; [`exit`](crate::exit) sorts it for people.
+
+use std::io;
+use std::path::PathBuf;
+
+use icecore_source::ExcludeError;
+
+/// The result of a command.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failed command.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A story failed.
+    #[error(transparent)]
+    Engine(#[from] icecore_engine::Error),
+    /// The store could not be opened or made.
+    #[error(transparent)]
+    Store(#[from] icecore_store::Error),
+    /// The repository is not there.
+    #[error("there is no repository at {}", place.display())]
+    NoRepository {
+        /// Where it was looked for.
+        place: PathBuf,
+        /// It is the default one.
+        embedded: bool,
+    },
+    /// A repository would be created among other things.
+    #[error("{} is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// The embedded repository stands there without the file that opens it.
+    #[error("the repository {} is there, but its password file {} is missing", repository.display(), file.display())]
+    PasswordFileMissing {
+        /// The repository.
+        repository: PathBuf,
+        /// Where its password should be.
+        file: PathBuf,
+    },
+    /// A password is needed, and nothing says where it is.
+    #[error("a password is needed, and there is no terminal to ask for it")]
+    NoPassword,
+    /// A password that is no password.
+    #[error("the password {0} is empty")]
+    EmptyPassword(String),
+    /// Two different passwords were typed.
+    #[error("the two passwords differ")]
+    PasswordsDiffer,
+    /// A file that would be written is there already.
+    #[error("{} exists already", .0.display())]
+    Exists(PathBuf),
+    /// A file or directory of the user could not be used.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// To which.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A pattern means nothing.
+    #[error(transparent)]
+    Exclude(#[from] ExcludeError),
+    /// What was typed makes no sense together.
+    #[error("{0}")]
+    Misuse(String),
+    /// The terminal or a pipe failed.
+    #[error("writing the result failed: {0}")]
+    Output(#[from] io::Error),
+    /// The system's random source failed.
+    #[error("the system's random source failed: {0}")]
+    Random(getrandom::Error),
+    /// The demonstration did not show what it should.
+    #[error("{0}")]
+    Demo(String),
+    /// The user ended it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// Wraps an error of the file system.
+    pub fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { doing, path, source }
+    }
+}

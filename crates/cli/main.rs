@@ -1,0 +1,86 @@
+//! The command line of icecore: arguments, output, exit codes.
+//!
+//! ```text
+//! args (what was typed) ─┐
+//!                        ├─ settings (what it means) ─▶ commands ─▶ output (stdout) and talk (stderr) ─▶ exit code
+//! world (looked at once) ┘
+//! ```
+
+mod args;
+mod commands;
+mod error;
+mod exit;
+mod interrupt;
+mod output;
+mod password;
+mod repository;
+mod settings;
+mod time;
+mod world;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command, KeyCommand};
+use crate::error::{Error, Result};
+use crate::exit::Code;
+use crate::output::{Output, json, say};
+use crate::settings::{Manner, Settings};
+use crate::world::World;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(shown) => {
+            // Help and version come this way too. If nobody can be told, nobody is.
+            let _ = shown.print();
+            return ExitCode::from(if shown.use_stderr() { Code::Misuse } else { Code::Done } as u8);
+        }
+    };
+    world::raise_file_limit();
+    let world = World::look();
+    let mut output = Output::lock(Manner::decide(&cli.global, &world), cli.command.name());
+    let code = run(&cli, &world, &mut output)
+        .and_then(|code| Ok(output.flush().map(|()| code)?))
+        .unwrap_or_else(|error| tell(&error, &mut output));
+    ExitCode::from(code as u8)
+}
+
+fn run(cli: &Cli, world: &World, output: &mut Output) -> Result<Code> {
+    let settings = || Settings::resolve(&cli.global, world);
+    match &cli.command {
+        Command::Demo(args) => commands::demo::run(args, output),
+        Command::Init(args) => commands::init::run(args, &settings()?, output),
+        Command::Backup(args) => commands::backup::run(args, &settings()?, output),
+        Command::Snapshots(args) => commands::snapshots::run(args, &settings()?, output),
+        Command::Show(args) => commands::show::run(args, &settings()?, output),
+        Command::Ls(args) => commands::ls::run(args, &settings()?, output),
+        Command::Restore(args) => commands::restore::run(args, &settings()?, output),
+        Command::Check(args) => commands::check::run(*args, &settings()?, output),
+        Command::Stats => commands::stats::run(&settings()?, output),
+        Command::Key(KeyCommand::List) => commands::key::list(&settings()?, output),
+        Command::Key(KeyCommand::Add(args)) => commands::key::add(args, &settings()?, output),
+        Command::Key(KeyCommand::Remove(args)) => commands::key::remove(args, &settings()?, output),
+        Command::Key(KeyCommand::Change(args)) => commands::key::change(args, &settings()?, output),
+        Command::RebuildIndex => commands::rebuild_index::run(&settings()?, output),
+        Command::Completions(args) => commands::completions::run(args, output),
+        Command::Man(args) => commands::man::run(args, output),
+    }
+}
+
+/// Tells the user of an error; programs that read JSON find it where they look for the result.
+fn tell(error: &Error, output: &mut Output) -> Code {
+    let sorted = exit::sort(error);
+    say(format_args!("icecore: {}", sorted.message));
+    if let Some(hint) = &sorted.hint {
+        say(format_args!("  {hint}"));
+    }
+    if output.manner().json && !output.has_begun() {
+        // What failed may be stdout itself, and stderr has said it.
+        let _ = output.document(json::error(&sorted));
+    }
+    let _ = output.flush();
+    sorted.code
+}

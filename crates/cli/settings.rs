@@ -1,0 +1,207 @@
+//! What the global options mean in the world that the program was started in.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use icecore_engine::keys::Secret;
+
+use crate::args::{Global, ProgressWhen};
+use crate::error::{Error, Result};
+use crate::world::World;
+
+/// The directory of this program below a user's data or state directory.
+const OURS: &str = "icecore";
+
+/// Where the repository is and how it is opened.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which repository.
+    pub place: Place,
+    /// What opens it.
+    pub password: PasswordSource,
+    /// Where the index is kept.
+    pub state: PathBuf,
+    /// Somebody can be asked for a password.
+    pub can_ask: bool,
+}
+
+/// Which repository is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// One that the user named.
+    Named(PathBuf),
+    /// The default one below the user's data directory, made at first use.
+    Embedded {
+        /// The directory that holds the repository and its password file.
+        home: PathBuf,
+    },
+}
+
+/// Where a password comes from.
+#[derive(Debug, Clone)]
+pub enum PasswordSource {
+    /// A file that the user named.
+    File(PathBuf),
+    /// The environment.
+    Given(Secret),
+    /// The file of the embedded default.
+    Embedded(PathBuf),
+    /// The user at the terminal.
+    Ask,
+}
+
+/// Who listens, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Results are one JSON document.
+    pub json: bool,
+    /// Nothing but results that were asked for, warnings and errors.
+    pub quiet: bool,
+    /// More than usual.
+    pub verbose: bool,
+    /// Progress is shown.
+    pub progress: bool,
+}
+
+impl Manner {
+    /// Decides how to talk.
+    pub fn decide(global: &Global, world: &World) -> Self {
+        let progress = global.progress == ProgressWhen::Auto && world.watched && !global.quiet && !global.json;
+        Self { json: global.json, quiet: global.quiet, verbose: global.verbose, progress }
+    }
+}
+
+impl Place {
+    /// The repository's directory.
+    pub fn directory(&self) -> PathBuf {
+        match self {
+            Self::Named(directory) => directory.clone(),
+            Self::Embedded { home } => home.join("repository"),
+        }
+    }
+}
+
+impl Settings {
+    /// Decides: an option outranks the environment, and both outrank the embedded default.
+    pub fn resolve(global: &Global, world: &World) -> Result<Self> {
+        let place = match global.repo.as_deref().or(world.repository.as_deref()) {
+            Some(text) => Place::Named(local_directory(text)?),
+            None => {
+                let home = world.data_home.as_ref().ok_or_else(|| {
+                    Error::Misuse("no repository was named, and no home directory is known: give --repo DIR".to_owned())
+                })?;
+                Place::Embedded { home: home.join(OURS) }
+            }
+        };
+        let state = match (&global.state_dir, &world.state, &world.state_home) {
+            (Some(directory), _, _) | (None, Some(directory), _) => directory.clone(),
+            (None, None, Some(home)) => home.join(OURS),
+            (None, None, None) => {
+                return Err(Error::Misuse("no home directory is known for the index: give --state-dir DIR".to_owned()));
+            }
+        };
+        let password = password_source(global, world, &place);
+        Ok(Self { place, password, state, can_ask: world.can_ask })
+    }
+}
+
+fn password_source(global: &Global, world: &World, place: &Place) -> PasswordSource {
+    if let Some(file) = global.password_file.as_ref().or(world.password_file.as_ref()) {
+        return PasswordSource::File(file.clone());
+    }
+    if let Some(password) = &world.password {
+        return PasswordSource::Given(Secret::new(password.as_encoded_bytes()));
+    }
+    match place {
+        Place::Named(_) => PasswordSource::Ask,
+        Place::Embedded { home } => PasswordSource::Embedded(home.join("password")),
+    }
+}
+
+/// Reads the name of a repository: a directory, perhaps as a `file:` URL.
+fn local_directory(text: &OsStr) -> Result<PathBuf> {
+    let Some(readable) = text.to_str() else { return Ok(PathBuf::from(text)) };
+    let directory = readable.strip_prefix("file://").unwrap_or(readable);
+    match directory.split_once("://") {
+        _ if directory.is_empty() => Err(Error::Misuse("the name of the repository is empty".to_owned())),
+        Some((scheme, _)) if scheme.bytes().all(|c| c.is_ascii_alphanumeric()) => Err(Error::Misuse(format!(
+            "repositories at {scheme}:// are not supported by this version: name a directory with --repo DIR"
+        ))),
+        // Absolute, because messages and documents are read elsewhere.
+        _ => Ok(std::path::absolute(directory).unwrap_or_else(|_| PathBuf::from(directory))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn world() -> World {
+        World {
+            data_home: Some("/home/ann/.local/share".into()),
+            state_home: Some("/home/ann/.local/state".into()),
+            ..World::default()
+        }
+    }
+
+    fn global(repo: &str) -> Global {
+        Global { repo: Some(repo.into()), ..Global::default() }
+    }
+
+    #[test]
+    fn with_nothing_configured_the_embedded_default_is_meant() {
+        let settings = Settings::resolve(&Global::default(), &world()).unwrap();
+        assert_eq!(settings.place.directory(), Path::new("/home/ann/.local/share/icecore/repository"));
+        assert_eq!(settings.state, Path::new("/home/ann/.local/state/icecore"));
+        let PasswordSource::Embedded(file) = settings.password else { panic!("{:?}", settings.password) };
+        assert_eq!(file, Path::new("/home/ann/.local/share/icecore/password"));
+    }
+
+    #[test]
+    fn an_option_outranks_the_environment() {
+        let world = World {
+            repository: Some("/env".into()),
+            password: Some("secret\n".into()),
+            state: Some("/state".into()),
+            ..world()
+        };
+        let settings = Settings::resolve(&Global::default(), &world).unwrap();
+        assert_eq!(settings.place, Place::Named("/env".into()));
+        assert_eq!(settings.state, Path::new("/state"));
+        assert!(matches!(settings.password, PasswordSource::Given(secret) if secret.expose() == b"secret"));
+
+        let typed = Global { password_file: Some("/key".into()), ..global("/typed") };
+        let settings = Settings::resolve(&typed, &world).unwrap();
+        assert_eq!(settings.place, Place::Named("/typed".into()));
+        assert!(matches!(settings.password, PasswordSource::File(file) if file == Path::new("/key")));
+    }
+
+    #[test]
+    fn a_named_repository_without_a_password_is_asked_for_one() {
+        let settings = Settings::resolve(&global("file:///srv/ice"), &world()).unwrap();
+        assert_eq!(settings.place, Place::Named("/srv/ice".into()));
+        assert!(matches!(settings.password, PasswordSource::Ask));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for repo in ["", "file://", "s3://bucket/x", "sftp://host/x"] {
+            assert!(matches!(Settings::resolve(&global(repo), &world()), Err(Error::Misuse(_))), "{repo}");
+        }
+        assert!(matches!(Settings::resolve(&Global::default(), &World::default()), Err(Error::Misuse(_))));
+        assert!(Settings::resolve(&global("/odd://name"), &world()).is_ok());
+    }
+
+    #[test]
+    fn progress_is_for_people_who_watch() {
+        let watched = World { watched: true, ..world() };
+        let decide = |global: Global, world: &World| Manner::decide(&global, world).progress;
+        assert!(decide(Global::default(), &watched));
+        assert!(!decide(Global::default(), &world()));
+        assert!(!decide(Global { json: true, ..Global::default() }, &watched));
+        assert!(!decide(Global { quiet: true, ..Global::default() }, &watched));
+        assert!(!decide(Global { progress: ProgressWhen::Never, ..Global::default() }, &watched));
+    }
+}

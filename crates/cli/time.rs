@@ -1,0 +1,101 @@
+//! The clock, and times as people write and read them: local.
+
+use icecore_engine::entry::Timestamp;
+use jiff::civil;
+use jiff::tz::TimeZone;
+
+/// The time now.
+pub fn now() -> Timestamp {
+    from_jiff(jiff::Timestamp::now())
+}
+
+/// Reads a time: a date (its end is meant, so that a snapshot of that day counts), a date and a time in the local zone, or
+/// RFC 3339 with an offset.
+pub fn parse(text: &str) -> Option<Timestamp> {
+    parse_in(text, &TimeZone::system())
+}
+
+fn parse_in(text: &str, zone: &TimeZone) -> Option<Timestamp> {
+    let text = text.trim();
+    if let Ok(instant) = text.parse::<jiff::Timestamp>() {
+        return Some(from_jiff(instant));
+    }
+    let is_date = text.len() <= "2026-11-20".len();
+    let local = if is_date {
+        text.parse::<civil::Date>().ok()?.to_datetime(civil::Time::MAX)
+    } else {
+        text.parse::<civil::DateTime>().ok()?
+    };
+    Some(from_jiff(zone.to_timestamp(local).ok()?))
+}
+
+/// A time as people read it: local, to the second.
+pub fn local(time: Timestamp) -> String {
+    local_in(time, &TimeZone::system())
+}
+
+fn local_in(time: Timestamp, zone: &TimeZone) -> String {
+    match to_jiff(time) {
+        Some(instant) => instant.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        None => format!("@{}", time.seconds),
+    }
+}
+
+/// A time as programs read it: RFC 3339 in UTC; `None` beyond the years that it can say.
+pub fn rfc3339(time: Timestamp) -> Option<String> {
+    to_jiff(time).map(|instant| instant.to_string())
+}
+
+fn to_jiff(time: Timestamp) -> Option<jiff::Timestamp> {
+    let whole = jiff::Timestamp::from_second(time.seconds).ok()?;
+    whole.checked_add(jiff::SignedDuration::from_nanos(i64::from(time.nanos))).ok()
+}
+
+fn from_jiff(time: jiff::Timestamp) -> Timestamp {
+    let nanoseconds = time.as_nanosecond();
+    // Both fit: jiff's range is the years -9999 to 9999.
+    Timestamp {
+        seconds: nanoseconds.div_euclid(1_000_000_000) as i64,
+        nanos: nanoseconds.rem_euclid(1_000_000_000) as u32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two hours east of UTC.
+    fn zone() -> TimeZone {
+        TimeZone::fixed(jiff::tz::offset(2))
+    }
+
+    fn parsed(text: &str) -> Option<String> {
+        parse_in(text, &zone()).and_then(rfc3339)
+    }
+
+    #[test]
+    fn times_are_local_unless_they_say_otherwise() {
+        for (text, meant) in [
+            ("2026-11-20 02:00", "2026-11-20T00:00:00Z"),
+            ("2026-11-20T02:00:30", "2026-11-20T00:00:30Z"),
+            ("2026-11-20T02:00:00Z", "2026-11-20T02:00:00Z"),
+            ("2026-11-20T02:00:00-05:00", "2026-11-20T07:00:00Z"),
+            (" 2026-11-20 ", "2026-11-20T21:59:59.999999999Z"),
+        ] {
+            assert_eq!(parsed(text).as_deref(), Some(meant), "{text}");
+        }
+        for text in ["", "yesterday", "2026-13-01", "2026-11-20 25:00", "20", "3f2a"] {
+            assert_eq!(parsed(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_shown_in_the_local_zone_and_none_panics() {
+        let time = Timestamp { seconds: 1_795_140_000, nanos: 999_999_999 };
+        assert_eq!(local_in(time, &zone()), "2026-11-20 04:00:00");
+        assert_eq!(local_in(Timestamp { seconds: -1, nanos: 500_000_000 }, &zone()), "1970-01-01 01:59:59");
+        assert_eq!(rfc3339(Timestamp { seconds: -1, nanos: 500_000_000 }).unwrap(), "1969-12-31T23:59:59.5Z");
+        assert_eq!(local_in(Timestamp { seconds: i64::MAX, nanos: 0 }, &zone()), "@9223372036854775807");
+        assert_eq!(rfc3339(Timestamp { seconds: i64::MIN, nanos: 0 }), None);
+    }
+}

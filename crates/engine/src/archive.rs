@@ -1,0 +1,120 @@
+//! An opened repository with its synchronised index, and what can be asked of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use icecore_format::entry::Timestamp;
+use icecore_format::id::{RepositoryId, SlotId};
+use icecore_format::keys::{Role, Secret};
+use icecore_repo::check::{self, CheckOptions, CheckReport, CheckStep};
+use icecore_repo::index::{IndexTotals, Rebuilt};
+use icecore_repo::{Catalogue, ChunkReader, Index, Repository, Store, slots};
+
+use crate::error::{Error, Result};
+use crate::progress::{Phase, Progress};
+
+/// An opened repository and its index.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    pub(crate) repository: Arc<Repository>,
+    pub(crate) index: Arc<Index>,
+}
+
+impl Archive {
+    /// Creates a repository in an empty store; gives its id.
+    pub fn create(store: Arc<dyn Store>, secret: &Secret, label: &str, now: Timestamp) -> Result<RepositoryId> {
+        Ok(Repository::create(store, secret, label, now)?.id())
+    }
+
+    /// Whether a store holds a repository.
+    pub fn exists(store: &dyn Store) -> Result<bool> {
+        Ok(Repository::exists(store)?)
+    }
+
+    /// Opens a repository and brings its index below `state` up to date. The sentences are what could not be read on the
+    /// way without keeping the archive from being used.
+    pub fn open(store: Arc<dyn Store>, secret: &Secret, state: &Path) -> Result<(Self, Vec<String>)> {
+        let repository = Arc::new(Repository::open(store, secret)?);
+        let index = Arc::new(Index::open(state, repository.id())?);
+        let synced = index.sync(&repository)?;
+        Ok((Self { repository, index }, synced.damaged))
+    }
+
+    /// Where the repository is, for people.
+    pub fn location(&self) -> String {
+        self.repository.location()
+    }
+
+    /// The repository's id.
+    pub fn id(&self) -> RepositoryId {
+        self.repository.id()
+    }
+
+    /// Where the index is.
+    pub fn index_path(&self) -> &Path {
+        self.index.path()
+    }
+
+    /// Every snapshot, the oldest first.
+    pub fn catalogue(&self) -> Result<Catalogue> {
+        Ok(Catalogue::load(&self.repository, &self.index)?)
+    }
+
+    /// Totals of what is stored.
+    pub fn totals(&self) -> Result<IndexTotals> {
+        Ok(self.index.totals()?)
+    }
+
+    /// Makes the index anew; `progress` is told packs done and packs in all.
+    pub fn rebuild_index(&self, progress: impl FnMut(u64, u64)) -> Result<Rebuilt> {
+        Ok(self.index.rebuild(&self.repository, progress)?)
+    }
+
+    /// Checks that everything that was promised is there. The index forgets what is missing or damaged, so that the next
+    /// backup stores it again.
+    pub fn check(&self, options: CheckOptions, progress: &Progress) -> Result<CheckReport> {
+        progress.enter(Phase::Checking);
+        let watch = |step: CheckStep| {
+            match step {
+                CheckStep::Packs { bytes, .. } => progress.bytes_total.store(bytes, Relaxed),
+                CheckStep::Pack { bytes } => drop(progress.bytes.fetch_add(bytes, Relaxed)),
+                CheckStep::Snapshots(count) => progress.entries_total.store(count, Relaxed),
+                CheckStep::Block => {}
+                CheckStep::Snapshot => progress.done(0),
+            }
+            progress.check().map_err(|_| icecore_repo::Error::Interrupted)
+        };
+        match check::check(&self.repository, &self.index, options, &watch) {
+            Err(icecore_repo::Error::Interrupted) => Err(Error::Interrupted),
+            checked => Ok(checked?),
+        }
+    }
+
+    /// The key slots; the second list names objects among them that are unusable.
+    pub fn keys(&self) -> Result<slots::Slots> {
+        Ok(slots::list(&self.repository)?)
+    }
+
+    /// Adds a key slot.
+    pub fn add_key(&self, role: Role, secret: &Secret, label: &str, now: Timestamp) -> Result<SlotId> {
+        Ok(slots::add(&self.repository, role, secret, label, now)?)
+    }
+
+    /// Removes the key slot whose id begins with `prefix`, unless it is the last one that can read.
+    pub fn remove_key(&self, prefix: &str) -> Result<SlotId> {
+        let (id, _) = slots::find(&self.repository, prefix)?;
+        slots::remove(&self.repository, &id)?;
+        Ok(id)
+    }
+
+    /// Replaces every slot that `old` opens by one for `new`: the new one is durable before an old one goes. Gives the new
+    /// slot and how many were removed.
+    pub fn change_key(&self, old: &Secret, new: &Secret, now: Timestamp) -> Result<(SlotId, usize)> {
+        Ok(slots::change(&self.repository, old, new, now)?)
+    }
+
+    pub(crate) fn reader(&self) -> Result<ChunkReader> {
+        Ok(ChunkReader::new(&self.repository, &self.index)?)
+    }
+}

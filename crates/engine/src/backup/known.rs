@@ -1,0 +1,160 @@
+//! Telling known from hot: lock-step over the listing and the parent's manifest, and the match of renamed files.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::iter::Peekable;
+
+use icecore_format::entry::{Content, Entry, File, Node, Piece, Timestamp, compare_paths};
+use icecore_format::manifest::{Entries, ManifestReader, Root, pieces};
+use icecore_repo::{ChunkReader, Index};
+use icecore_source::{Kind, Stat};
+
+/// Files of the parent that are remembered to match renames; beyond it, renamed files are read again, which costs time only.
+const RENAMES_KEPT: usize = 1 << 19;
+
+/// What is compared to call a file known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trust {
+    pub(crate) inode: bool,
+    pub(crate) ctime: bool,
+    /// Nothing is known: everything is read.
+    pub(crate) nothing: bool,
+}
+
+/// The parent's entries, met in the order of the listing.
+pub(crate) struct Parent<'r> {
+    index: &'r Index,
+    reader: &'r ChunkReader,
+    root: Root,
+    entries: Option<Peekable<Entries<'r, ChunkReader>>>,
+    renames: Option<HashMap<u64, (u32, u32)>>,
+    paths: Vec<u8>,
+    /// Entries of the parent that the listing does not have.
+    pub(crate) removed: u64,
+    /// Why the parent's manifest stopped being of use.
+    pub(crate) failure: Option<String>,
+}
+
+impl<'r> Parent<'r> {
+    pub(crate) fn new(index: &'r Index, reader: &'r ChunkReader, root: Root) -> Self {
+        let entries = ManifestReader::new(reader, &root).entries().peekable();
+        Self {
+            index,
+            reader,
+            root,
+            entries: Some(entries),
+            renames: None,
+            paths: Vec::new(),
+            removed: 0,
+            failure: None,
+        }
+    }
+
+    /// The parent's entry of that path. Paths must be asked for in manifest order.
+    pub(crate) fn at(&mut self, path: &[u8]) -> Option<Entry> {
+        loop {
+            let entries = self.entries.as_mut()?;
+            match entries.peek()? {
+                Ok(entry) => match compare_paths(&entry.path, path) {
+                    Ordering::Less => self.removed += 1,
+                    Ordering::Equal => return entries.next()?.ok(),
+                    Ordering::Greater => return None,
+                },
+                Err(error) => {
+                    // The block counts as not stored from here on, so that this backup stores it again if it has to.
+                    if let Err(error) = self.index.forget_chunk(&error.block) {
+                        self.failure = Some(error.to_string());
+                        self.entries = None;
+                        return None;
+                    }
+                    self.failure = Some(error.to_string());
+                }
+            }
+            entries.next();
+        }
+    }
+
+    /// Counts what is left of the parent as removed.
+    pub(crate) fn finish(&mut self) {
+        if let Some(entries) = &mut self.entries {
+            self.removed += entries.filter(Result::is_ok).count() as u64;
+        }
+    }
+
+    /// The parent's entry with the same inode, size and times under another path.
+    pub(crate) fn renamed(&mut self, stat: &Stat) -> Option<Entry> {
+        if stat.size == 0 || stat.kind != Kind::File {
+            return None;
+        }
+        if self.renames.is_none() {
+            self.remember_all();
+        }
+        let (from, to) = *self.renames.as_ref()?.get(&print(stat.inode, stat.size, stat.mtime, stat.ctime))?;
+        let path = self.paths.get(from as usize..to as usize)?;
+        let entry = ManifestReader::new(self.reader, &self.root).get(path).ok()??;
+        same_file(&entry, stat, Trust { inode: true, ctime: true, nothing: false }).then_some(entry)
+    }
+
+    /// Reads the parent once more, when the first new file is met, to know its files by inode.
+    fn remember_all(&mut self) {
+        let mut renames = HashMap::new();
+        for entry in ManifestReader::new(self.reader, &self.root).entries() {
+            let Ok(entry) = entry else { break };
+            let Node::File(File { size: 1.., .. }) = entry.node else { continue };
+            let from = self.paths.len();
+            let Some(to) = u32::try_from(from + entry.path.len()).ok().filter(|_| renames.len() < RENAMES_KEPT) else {
+                break;
+            };
+            self.paths.extend_from_slice(&entry.path);
+            let meta = &entry.meta;
+            renames.insert(print(meta.inode, entry.size(), meta.mtime, meta.ctime), (from as u32, to));
+        }
+        self.renames = Some(renames);
+    }
+}
+
+/// A fingerprint of what tells a file; a collision only costs a look at the entry, which is compared in full.
+fn print(inode: u64, size: u64, mtime: Timestamp, ctime: Timestamp) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    (inode, size, mtime, ctime).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether the content recorded in `entry` is what the file of that stat holds.
+pub(crate) fn same_file(entry: &Entry, stat: &Stat, trust: Trust) -> bool {
+    let Node::File(file) = &entry.node else { return false };
+    !trust.nothing
+        && stat.kind == Kind::File
+        && !file.racy
+        && file.content != Content::Missing
+        && file.size == stat.size
+        && entry.meta.mtime == stat.mtime
+        && (!trust.ctime || entry.meta.ctime == stat.ctime)
+        && (!trust.inode || entry.meta.inode == stat.inode)
+}
+
+/// Whether everything that only a system call can tell (targets, extended attributes) is as recorded: any change of it
+/// changes the ctime, and nobody can set that back.
+pub(crate) fn same_metadata(entry: &Entry, stat: &Stat) -> bool {
+    let same_kind = matches!(
+        (&entry.node, stat.kind),
+        (Node::Directory, Kind::Directory)
+            | (Node::File(_), Kind::File)
+            | (Node::Symlink { .. }, Kind::Symlink)
+            | (Node::Fifo, Kind::Fifo)
+            | (Node::Socket, Kind::Socket)
+            | (Node::CharDevice { .. }, Kind::CharDevice)
+            | (Node::BlockDevice { .. }, Kind::BlockDevice)
+    );
+    same_kind && entry.meta.inode == stat.inode && entry.meta.ctime == stat.ctime && entry.meta.mtime == stat.mtime
+}
+
+/// Whether every chunk of a file that would be carried over still stands in the index.
+pub(crate) fn is_stored(reader: &ChunkReader, content: &Content) -> bool {
+    pieces(reader, content).all(|piece| match piece {
+        Ok(Piece::Chunk { id, .. }) => reader.locate(&id).is_ok(),
+        Ok(Piece::Hole { .. }) => true,
+        Err(_) => false,
+    })
+}

@@ -1,0 +1,29 @@
+//! The stories: backup, restore, browsing and care of an archive.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`archive`] | an opened repository with its index, and what can be asked of it |
+//! | [`backup`] | live roots → snapshot |
+//! | [`restore`] | snapshot → directory |
+//! | [`browse`] | choosing snapshots, reading manifests |
+//! | [`progress`] | what a running story tells, and how it is stopped |
+//!
+//! Nothing here touches the terminal, the environment or a clock.
+
+pub mod archive;
+pub mod backup;
+pub mod browse;
+pub mod error;
+pub mod progress;
+pub mod restore;
+mod store_file;
+
+pub use archive::Archive;
+pub use error::{Error, Result};
+pub use progress::{Phase, Progress};
+
+pub use icecore_format::seal::Entropy;
+pub use icecore_format::{entry, id, keys, snapshot};
+pub use icecore_repo::check::{CheckOptions, CheckReport, DamagedFile, Finding};
+pub use icecore_repo::index::IndexTotals;
+pub use icecore_repo::{Catalogue, Error as RepositoryError, Stored};

@@ -1,0 +1,74 @@
+//! What a running story tells, and how it is stopped.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+
+use crate::error::{Error, Result};
+
+/// Where a story stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Phase {
+    /// Opening and synchronising.
+    #[default]
+    Opening,
+    /// Listing the live side.
+    Listing,
+    /// Reading and storing.
+    Storing,
+    /// Making everything durable.
+    Committing,
+    /// Writing restored files.
+    Restoring,
+    /// Checking.
+    Checking,
+    /// Done.
+    Done,
+}
+
+const PHASES: [Phase; 7] =
+    [Phase::Opening, Phase::Listing, Phase::Storing, Phase::Committing, Phase::Restoring, Phase::Checking, Phase::Done];
+
+/// Counters that a story fills and others read at any time; totals are 0 until they are known.
+#[derive(Debug, Default)]
+pub struct Progress {
+    phase: AtomicU8,
+    /// Entries done.
+    pub entries: AtomicU64,
+    /// Entries in all.
+    pub entries_total: AtomicU64,
+    /// Bytes done (of files that are unchanged too).
+    pub bytes: AtomicU64,
+    /// Bytes in all.
+    pub bytes_total: AtomicU64,
+    /// Bytes put into the store.
+    pub stored: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Progress {
+    /// Where the story stands.
+    pub fn phase(&self) -> Phase {
+        PHASES.get(self.phase.load(Relaxed) as usize).copied().unwrap_or_default()
+    }
+
+    /// Begins a phase.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+    }
+
+    /// Counts an entry and its bytes as done.
+    pub fn done(&self, bytes: u64) {
+        self.entries.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Asks the story to end soon, leaving everything in order.
+    pub fn stop(&self) {
+        self.stop.store(true, Relaxed);
+    }
+
+    /// [`Error::Interrupted`] once the story was asked to end.
+    pub fn check(&self) -> Result<()> {
+        if self.stop.load(Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}

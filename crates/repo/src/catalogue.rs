@@ -1,0 +1,86 @@
+//! The snapshots of a repository.
+
+use std::collections::HashMap;
+
+use icecore_format::id::SnapshotId;
+use icecore_format::snapshot::Snapshot;
+
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::layout;
+use crate::objects;
+use crate::repository::Repository;
+
+/// A committed snapshot.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its name.
+    pub id: SnapshotId,
+    /// Its record.
+    pub snapshot: Snapshot,
+}
+
+/// Every snapshot, the oldest first.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    /// Snapshots whose records could be read.
+    pub snapshots: Vec<Stored>,
+    /// Objects among them that could not, a sentence each.
+    pub damaged: Vec<String>,
+}
+
+impl Catalogue {
+    /// Lists the store; records that were opened before come from the index.
+    pub fn load(repository: &Repository, index: &Index) -> Result<Self> {
+        let mut present = Vec::new();
+        let mut catalogue = Self::default();
+        repository.store().list(layout::SNAPSHOTS, &mut |listed| {
+            match layout::id_of::<SnapshotId>(&listed.key) {
+                Some(id) => present.push(id),
+                None => catalogue.damaged.push(format!("{} is not a snapshot record", listed.key)),
+            }
+            Ok(())
+        })?;
+        let mut cached: HashMap<_, _> = index.cached_snapshots()?.into_iter().collect();
+        let mut opened = Vec::new();
+        for id in present {
+            let known = cached.remove(&id).and_then(|record| Snapshot::decode(&record).ok());
+            let snapshot = match known {
+                Some(snapshot) => snapshot,
+                None => match read(repository, &id) {
+                    Ok((snapshot, record)) => {
+                        opened.push((id, record));
+                        snapshot
+                    }
+                    Err(Error::Store(error)) if error.kind == icecore_store::ErrorKind::NotFound => continue,
+                    Err(error @ Error::Damaged { .. }) => {
+                        catalogue.damaged.push(error.to_string());
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            catalogue.snapshots.push(Stored { id, snapshot });
+        }
+        let gone: Vec<_> = cached.into_keys().collect();
+        if !opened.is_empty() || !gone.is_empty() {
+            index.cache_snapshots(&opened, &gone)?;
+        }
+        catalogue.snapshots.sort_by_key(|stored| (stored.snapshot.taken, stored.id));
+        Ok(catalogue)
+    }
+
+    /// The newest snapshot of a series on a host.
+    pub fn newest(&self, instance: &str, host: &str) -> Option<&Stored> {
+        let mut newest_first = self.snapshots.iter().rev();
+        newest_first.find(|stored| stored.snapshot.instance == instance && stored.snapshot.host == host)
+    }
+}
+
+/// Reads a record from the store, verified.
+pub(crate) fn read(repository: &Repository, id: &SnapshotId) -> Result<(Snapshot, Vec<u8>)> {
+    let record = objects::get_snapshot(repository, id)?;
+    let snapshot = Snapshot::decode(&record)
+        .map_err(|error| Error::Damaged { object: layout::snapshot(id).to_string(), reason: error.to_string() })?;
+    Ok((snapshot, record))
+}

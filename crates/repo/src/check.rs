@@ -1,0 +1,239 @@
+//! Whether everything that was promised is there.
+//!
+//! ```text
+//! snapshots   list them first: whatever a listed one names was durable and named by fragments before
+//! fragments   each can be read (I1); then the index is synchronised
+//! packs       what the index names stands in the store with the right size (I3)
+//!   read data each pack hashes to its name (I1), each frame opens, each chunk hashes to its id (I5)
+//! index       forgets what is missing or damaged, so that the next backup stores it again
+//! manifests   each distinct block once: sorted (I6), every chunk in the index (I2)
+//! files       only below damaged blocks: which files of which snapshots are not whole
+//! ```
+//! Because the index forgets before manifests are read, one question answers for every kind of damage: does some pack
+//! still hold the chunk? A damaged frame costs nothing but what stands in it, and nothing if another pack has the same.
+
+mod manifests;
+mod packs;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use icecore_format::entry::PathBytes;
+use icecore_format::fragment::Fragment;
+use icecore_format::id::{FragmentId, PackId, SnapshotId};
+use icecore_store::ErrorKind;
+
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::reader::ChunkReader;
+use crate::repository::Repository;
+use crate::{catalogue, layout, objects, slots};
+
+/// Findings and damaged files named in a report at most; they are all counted.
+const NAMED: usize = 1000;
+
+/// How thoroughly to check.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckOptions {
+    /// Read every pack whole, instead of trusting the store that what is there is what was put.
+    pub read_data: bool,
+    /// Threads that read packs; at least one does.
+    pub threads: usize,
+}
+
+/// What a check tells while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckStep {
+    /// So many packs of so many bytes will be read.
+    Packs {
+        /// Packs.
+        count: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// A pack was read.
+    Pack {
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// So many snapshots will be followed.
+    Snapshots(u64),
+    /// A block of a manifest was read.
+    Block,
+    /// A snapshot was followed to its last chunk.
+    Snapshot,
+}
+
+/// A promise that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The invariant by its name, as `docs/invariants.md` lists them.
+    pub invariant: &'static str,
+    /// The object's key, or the name of what stands inside objects.
+    pub object: String,
+    /// What is wrong, a sentence.
+    pub message: String,
+    /// What can be done, a sentence.
+    pub next: &'static str,
+}
+
+/// A file (or, below a lost block, several) that cannot be restored whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedFile {
+    /// In which snapshot.
+    pub snapshot: SnapshotId,
+    /// Its path there.
+    pub path: PathBytes,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a check looked at and found.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Snapshots followed.
+    pub snapshots: u64,
+    /// Distinct manifest blocks read.
+    pub blocks: u64,
+    /// Entries in them.
+    pub entries: u64,
+    /// Chunks that they name, as often as they name them.
+    pub chunks: u64,
+    /// Packs that the index names.
+    pub packs: u64,
+    /// Bytes of packs that were read whole.
+    pub bytes_read: u64,
+    /// Promises that do not hold; only the first 1000.
+    pub findings: Vec<Finding>,
+    /// How many there are.
+    pub finding_count: u64,
+    /// Files that cannot be restored whole; only the first 1000.
+    pub damaged_files: Vec<DamagedFile>,
+    /// How many there are.
+    pub damaged_count: u64,
+    /// Packs that the index does not name: of a session that runs or was interrupted on another host. No damage;
+    /// `rebuild-index` adopts them.
+    pub orphans: Vec<PackId>,
+    /// Missing packs that the index forgot.
+    pub forgotten_packs: u64,
+    /// Damaged frames that the index forgot: the next backup stores again what it still finds alive of them.
+    pub forgotten_frames: u64,
+}
+
+impl CheckReport {
+    /// Whether every promise holds.
+    pub fn is_clean(&self) -> bool {
+        self.finding_count == 0 && self.damaged_count == 0
+    }
+
+    fn find(&mut self, invariant: &'static str, object: impl ToString, message: String, next: &'static str) {
+        self.finding_count += 1;
+        if self.findings.len() < NAMED {
+            self.findings.push(Finding { invariant, object: object.to_string(), message, next });
+        }
+    }
+
+    fn damaged(&mut self, snapshot: SnapshotId, path: PathBytes, files: u64, reason: String) {
+        self.damaged_count += files;
+        if self.damaged_files.len() < NAMED {
+            self.damaged_files.push(DamagedFile { snapshot, path, reason });
+        }
+    }
+}
+
+/// Hears of each step, from any thread; an error (such as [`Error::Interrupted`]) ends the check.
+pub type Watch<'a> = &'a (dyn Fn(CheckStep) -> Result<()> + Sync);
+
+/// Checks a repository. Nothing in the store is changed; the index forgets what is missing or damaged.
+///
+/// # Errors
+/// What keeps the check from going on; damage is in the report.
+pub fn check(
+    repository: &Arc<Repository>,
+    index: &Index,
+    options: CheckOptions,
+    watch: Watch<'_>,
+) -> Result<CheckReport> {
+    let mut report = CheckReport::default();
+    let snapshots = list_snapshots(repository, &mut report)?;
+    check_slots(repository, &mut report)?;
+    check_fragments(repository, &mut report)?;
+    index.sync(repository)?;
+    packs::check(repository, index, options, watch, &mut report)?;
+    watch(CheckStep::Snapshots(snapshots.len() as u64))?;
+    let reader = ChunkReader::new(repository, index)?;
+    let mut manifests = manifests::Manifests::new(&reader, watch);
+    for id in snapshots {
+        match catalogue::read(repository, &id) {
+            Ok((snapshot, _)) => manifests.check(&id, &snapshot, &mut report)?,
+            // Forgotten meanwhile.
+            Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => continue,
+            Err(error) if error.is_damage() => report.find(
+                "I1",
+                layout::snapshot(&id),
+                format!("the snapshot record cannot be read: {error}"),
+                "Its files cannot be reached; if a copy of the repository has this object, put it back.",
+            ),
+            Err(error) => return Err(error),
+        }
+        watch(CheckStep::Snapshot)?;
+    }
+    Ok(report)
+}
+
+fn list_snapshots(repository: &Repository, report: &mut CheckReport) -> Result<Vec<SnapshotId>> {
+    let mut ids = Vec::new();
+    repository.store().list(layout::SNAPSHOTS, &mut |listed| {
+        match layout::id_of::<SnapshotId>(&listed.key) {
+            Some(id) => ids.push(id),
+            None => foreign(report, &listed.key),
+        }
+        Ok(())
+    })?;
+    ids.sort();
+    Ok(ids)
+}
+
+fn foreign(report: &mut CheckReport, key: &icecore_store::Key) {
+    let message = "this object has no name that this program gives".to_owned();
+    report.find("I1", key, message, "Remove it from the store if nothing else put it there on purpose.");
+}
+
+fn check_slots(repository: &Repository, report: &mut CheckReport) -> Result<()> {
+    let (_, unusable) = slots::list(repository)?;
+    for sentence in unusable {
+        let object = sentence.split([' ', ':']).next().unwrap_or_default().to_owned();
+        let next = "Whoever used this key needs a new one: icecore key add. Then remove the object.";
+        report.find("I1", object, sentence, next);
+    }
+    Ok(())
+}
+
+fn check_fragments(repository: &Repository, report: &mut CheckReport) -> Result<()> {
+    let mut ids = Vec::new();
+    repository.store().list(layout::FRAGMENTS, &mut |listed| {
+        match layout::id_of::<FragmentId>(&listed.key) {
+            Some(id) => ids.push(id),
+            None => foreign(report, &listed.key),
+        }
+        Ok(())
+    })?;
+    for id in ids {
+        let read = objects::get_fragment(repository, &id).and_then(|plain| {
+            let object = || layout::fragment(&id).to_string();
+            Fragment::decode(&plain).map_err(|error| Error::Damaged { object: object(), reason: error.to_string() })
+        });
+        match read {
+            Ok(_) => {}
+            // Merged meanwhile.
+            Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => {}
+            Err(error) if error.is_damage() => {
+                let next = "Run icecore rebuild-index: it reads the packs themselves instead.";
+                report.find("I1", layout::fragment(&id), format!("the fragment cannot be read: {error}"), next);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Packs: those that the index names against those of the store, and what stands in them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use icecore_format::frame::{Decoder, FrameChunk};
+use icecore_format::id::PackId;
+use icecore_format::pack::{FrameInfo, PackInfo, PackKind, PackOpener, TRAILER_LEN};
+use icecore_format::seal::{HEADER_LEN, OpenKey};
+
+use super::{CheckOptions, CheckReport, CheckStep, Watch, foreign};
+use crate::error::{Error, Result};
+use crate::index::{FrameLocation, Held, Index};
+use crate::layout;
+use crate::repository::Repository;
+
+const HEALS: &str = "The index forgot what is lost; the next backup stores again what the live files still have of it. \
+     If a copy of the repository has this object, put that back and run icecore rebuild-index.";
+
+/// A pack that is to be read whole.
+struct Suspect {
+    id: PackId,
+    kind: PackKind,
+    /// As the index says.
+    expected: u64,
+    /// As the store says.
+    size: u64,
+}
+
+/// What reading a pack whole showed.
+enum Examined {
+    Whole,
+    /// A sentence, the frames that are lost, and whether the index rather than the pack is wrong.
+    Damaged {
+        message: String,
+        lost: Vec<u32>,
+        index: bool,
+    },
+    /// Nothing is known of it, so nothing is forgotten.
+    Unread(String),
+}
+
+pub(super) fn check(
+    repository: &Repository,
+    index: &Index,
+    options: CheckOptions,
+    watch: Watch<'_>,
+    report: &mut CheckReport,
+) -> Result<()> {
+    let indexed = index.packs()?;
+    let mut stored = HashMap::new();
+    repository.store().list(layout::PACKS, &mut |listed| {
+        match layout::id_of::<PackId>(&listed.key) {
+            Some(id) => drop(stored.insert(id, listed.size)),
+            None => foreign(report, &listed.key),
+        }
+        Ok(())
+    })?;
+    report.packs = indexed.len() as u64;
+    let (mut missing, mut suspects) = (Vec::new(), Vec::new());
+    for (id, kind, expected) in indexed {
+        match stored.remove(&id) {
+            None => missing.push(id),
+            Some(size) if options.read_data || size != expected => suspects.push(Suspect { id, kind, expected, size }),
+            Some(_) => {}
+        }
+    }
+    report.orphans = stored.into_keys().collect();
+    report.orphans.sort();
+    for id in &missing {
+        let message = "the index names this pack, but the store does not have it".to_owned();
+        report.find("I3", layout::pack(id), message, HEALS);
+    }
+    report.forgotten_packs = missing.len() as u64;
+    index.forget_packs(&missing)?;
+    let lost = examine_all(repository, index, options.threads, &suspects, watch, report)?;
+    report.forgotten_frames = lost.len() as u64;
+    index.forget_frames(&lost)
+}
+
+/// Reads packs whole, several at a time; gives the frames that are lost.
+fn examine_all(
+    repository: &Repository,
+    index: &Index,
+    threads: usize,
+    suspects: &[Suspect],
+    watch: Watch<'_>,
+    report: &mut CheckReport,
+) -> Result<Vec<(PackId, u32)>> {
+    let bytes = suspects.iter().map(|suspect| suspect.size).sum();
+    watch(CheckStep::Packs { count: suspects.len() as u64, bytes })?;
+    let open_key = repository.open_key()?;
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::new());
+    let run = || -> Result<()> {
+        let mut examiner = Examiner::new(repository, &open_key)?;
+        while let Some(suspect) = suspects.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let examined = examiner.examine(suspect, index)?;
+            if !matches!(examined, Examined::Whole) {
+                results.lock().unwrap_or_else(PoisonError::into_inner).push((suspect, examined));
+            }
+            watch(CheckStep::Pack { bytes: suspect.size })?;
+        }
+        Ok(())
+    };
+    let ended = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(run)).collect();
+        // Every thread is waited for, and the first failure counts.
+        let ends: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+        ends.into_iter().try_for_each(|end| end.map_err(|_| Error::WorkerPanicked)?)
+    });
+    ended?;
+    report.bytes_read += bytes;
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(suspect, _)| suspect.id);
+    let mut all_lost = Vec::new();
+    for (suspect, examined) in results {
+        let object = layout::pack(&suspect.id);
+        match examined {
+            Examined::Whole => {}
+            Examined::Damaged { message, index: true, .. } => {
+                report.find("I9", object, message, "Run icecore rebuild-index.");
+            }
+            Examined::Damaged { message, lost, .. } => {
+                report.find("I1", object, message, HEALS);
+                all_lost.extend(lost.into_iter().map(|ordinal| (suspect.id, ordinal)));
+            }
+            Examined::Unread(message) => {
+                report.find("I1", object, message, "See to the store, then check again.");
+            }
+        }
+    }
+    Ok(all_lost)
+}
+
+/// Reads packs on one thread.
+struct Examiner<'a> {
+    repository: &'a Repository,
+    open_key: &'a OpenKey,
+    decoder: Decoder,
+    bytes: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl<'a> Examiner<'a> {
+    fn new(repository: &'a Repository, open_key: &'a OpenKey) -> Result<Self> {
+        Ok(Self { repository, open_key, decoder: Decoder::new()?, bytes: Vec::new(), plain: Vec::new() })
+    }
+
+    fn examine(&mut self, suspect: &Suspect, index: &Index) -> Result<Examined> {
+        let key = layout::pack(&suspect.id);
+        let frames = &index.frames(&suspect.id)?;
+        if let Err(error) = self.repository.store().get_range(&key, 0..suspect.size, &mut self.bytes) {
+            return Ok(Examined::Unread(error.to_string()));
+        }
+        let is_whole = blake3::hash(&self.bytes).as_bytes() == suspect.id.as_bytes();
+        let (lost, footer) =
+            match PackOpener::new(self.open_key, suspect.kind, self.bytes.get(..HEADER_LEN).unwrap_or(&[])) {
+                Ok(opener) => {
+                    let footer = self.footer(suspect, &opener);
+                    // What a damaged pack says of itself proves nothing: it may be another one.
+                    let held = match &footer {
+                        Some(footer) if is_whole => held(footer),
+                        _ => index.held(&suspect.id)?,
+                    };
+                    let held = |frame: &FrameLocation| held.get(&frame.ordinal).map_or(&[][..], Vec::as_slice);
+                    let lost = frames.iter().filter(|frame| !self.opens(&opener, frame, held(frame)));
+                    (lost.map(|frame| frame.ordinal).collect(), footer)
+                }
+                Err(_) => (frames.iter().map(|frame| frame.ordinal).collect::<Vec<_>>(), None),
+            };
+        if is_whole && footer.is_some_and(|footer| !agrees(&footer, frames, suspect)) {
+            let message = "the index says something else of this pack than the pack itself".to_owned();
+            return Ok(Examined::Damaged { message, lost: Vec::new(), index: true });
+        }
+        let unopened = format!("{} of {} frames cannot be read", lost.len(), frames.len());
+        let message = match (is_whole, lost.is_empty()) {
+            (true, true) => return Ok(Examined::Whole),
+            (true, false) => format!("its bytes are as they were put, yet {unopened}"),
+            (false, _) if suspect.size != suspect.expected => {
+                format!("it has {} bytes instead of {}; {unopened}", suspect.size, suspect.expected)
+            }
+            (false, _) => format!("its bytes do not hash to its name; {unopened}"),
+        };
+        Ok(Examined::Damaged { message, lost, index: false })
+    }
+
+    /// What the pack says of itself, if that can be read.
+    fn footer(&self, suspect: &Suspect, opener: &PackOpener) -> Option<PackInfo> {
+        let trailer_from = self.bytes.len().checked_sub(TRAILER_LEN)?;
+        let mut trailer = self.bytes.get(trailer_from..)?.to_vec();
+        let range = opener.footer_range(suspect.size, &mut trailer).ok()?;
+        let mut footer = self.bytes.get(range.start as usize..range.end as usize)?.to_vec();
+        opener.read_footer(suspect.id, suspect.size, &mut footer).ok()
+    }
+
+    /// Whether a frame can be opened, and every chunk in it is what its id says.
+    fn opens(&mut self, opener: &PackOpener, frame: &FrameLocation, held: &[Held]) -> bool {
+        let end = frame.offset.saturating_add(frame.stored.into());
+        let Some(sealed) = self.bytes.get_mut(frame.offset as usize..end as usize) else { return false };
+        let Ok(stored) = opener.open_frame(frame.ordinal, sealed) else { return false };
+        if self.decoder.decode(frame.encoding, stored, frame.plain, &mut self.plain).is_err() {
+            return false;
+        }
+        held.iter().all(|chunk| {
+            let bytes = self.plain.get(chunk.offset as usize..chunk.offset as usize + chunk.len as usize);
+            bytes.is_some_and(|bytes| self.repository.id_key().id(bytes) == chunk.id)
+        })
+    }
+}
+
+/// What a pack's footer says of its frames.
+fn held(footer: &PackInfo) -> HashMap<u32, Vec<Held>> {
+    let chunks_of = |frame: &FrameInfo| {
+        let mut offset = 0;
+        let held = |chunk: &FrameChunk| {
+            let held = Held { id: chunk.id, offset, len: chunk.len };
+            offset += chunk.len;
+            held
+        };
+        frame.chunks.iter().map(held).collect()
+    };
+    (0..).zip(footer.frames.iter().map(chunks_of)).collect()
+}
+
+/// Whether every frame that the index knows is as the pack says. Frames that the index forgot do not count.
+fn agrees(footer: &PackInfo, frames: &[FrameLocation], suspect: &Suspect) -> bool {
+    suspect.size == suspect.expected
+        && frames.iter().all(|frame| {
+            footer.frames.get(frame.ordinal as usize).is_some_and(|said| {
+                (said.stored_len, said.plain_len, said.encoding) == (frame.stored, frame.plain, frame.encoding)
+                    && footer.frame_offset(frame.ordinal) == frame.offset
+            })
+        })
+}

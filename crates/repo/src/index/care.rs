@@ -1,0 +1,109 @@
+//! Forgetting what is missing or damaged, so that what stands only there counts as not stored.
+
+use std::collections::HashMap;
+
+use icecore_format::id::{ChunkId, PackId};
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::sync::drop_packs;
+use super::{FrameLocation, Index, encoding, id, kind};
+use crate::error::Result;
+
+/// A chunk in a plain frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) id: ChunkId,
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+}
+
+impl Index {
+    /// The frames of a pack that the index knows, in order.
+    pub(crate) fn frames(&self, pack: &PackId) -> Result<Vec<FrameLocation>> {
+        self.read(|connection| {
+            let sql = "SELECT f.ordinal, p.kind, f.offset, f.stored, f.plain, f.encoding
+                FROM packs p JOIN frames f ON f.pack = p.pack WHERE p.id = ? ORDER BY f.ordinal";
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map([pack.as_bytes()], |row| {
+                Ok(FrameLocation {
+                    pack: *pack,
+                    ordinal: row.get(0)?,
+                    kind: kind(row, 1)?,
+                    offset: row.get(2)?,
+                    stored: row.get(3)?,
+                    plain: row.get(4)?,
+                    encoding: encoding(row, 5)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// What each frame of a pack holds, in no order. A scan over all chunks: only for packs that are damaged.
+    pub(crate) fn held(&self, pack: &PackId) -> Result<HashMap<u32, Vec<Held>>> {
+        self.read(|connection| {
+            let sql = "SELECT f.ordinal, c.id, c.offset, c.len FROM chunks c JOIN frames f ON f.frame = c.frame
+                WHERE f.pack = (SELECT pack FROM packs WHERE id = ?)";
+            let mut statement = connection.prepare(sql)?;
+            let mut rows = statement.query([pack.as_bytes()])?;
+            let mut held: HashMap<u32, Vec<Held>> = HashMap::new();
+            while let Some(row) = rows.next()? {
+                let chunk = Held { id: id(row, 1, ChunkId::from_slice)?, offset: row.get(2)?, len: row.get(3)? };
+                held.entry(row.get(0)?).or_default().push(chunk);
+            }
+            Ok(held)
+        })
+    }
+
+    /// Forgets packs that the store does not have (I3).
+    pub(crate) fn forget_packs(&self, packs: &[PackId]) -> Result<()> {
+        self.write(|transaction| {
+            let mut rows = Vec::new();
+            for pack in packs {
+                rows.extend(pack_row(transaction, pack)?);
+            }
+            drop_packs(transaction, &rows)
+        })
+    }
+
+    /// Forgets every place of a chunk that could not be read, so that it counts as not stored.
+    pub fn forget_chunk(&self, chunk: &ChunkId) -> Result<()> {
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM chunks WHERE id = ?", [chunk.as_bytes()])?;
+            transaction.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'", []).map(drop)
+        })
+    }
+
+    /// Forgets damaged frames. The pack itself stays known: its other frames are good, and an unknown pack would be
+    /// adopted again. A pack that no fragment names goes as a whole, because one would be made of its rows.
+    pub(crate) fn forget_frames(&self, frames: &[(PackId, u32)]) -> Result<()> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            transaction.execute_batch("CREATE TEMP TABLE IF NOT EXISTS lost(frame INTEGER PRIMARY KEY)")?;
+            let mut unpublished = Vec::new();
+            for (pack, ordinal) in frames {
+                let Some(row) = pack_row(transaction, pack)? else { continue };
+                let mut listed = transaction.prepare_cached("SELECT 1 FROM listed WHERE pack = ? LIMIT 1")?;
+                if !listed.exists([row])? {
+                    unpublished.push(row);
+                    continue;
+                }
+                let sql = "INSERT OR IGNORE INTO temp.lost SELECT frame FROM frames WHERE pack = ? AND ordinal = ?";
+                transaction.prepare_cached(sql)?.execute(params![row, ordinal])?;
+            }
+            transaction.execute_batch(
+                "DELETE FROM frames WHERE frame IN (SELECT frame FROM temp.lost);
+                 DELETE FROM chunks WHERE frame IN (SELECT frame FROM temp.lost); DELETE FROM temp.lost;
+                 UPDATE meta SET value = value + 1 WHERE key = 'generation';",
+            )?;
+            drop_packs(transaction, &unpublished)
+        })
+    }
+}
+
+fn pack_row(transaction: &Transaction<'_>, pack: &PackId) -> rusqlite::Result<Option<i64>> {
+    let mut find = transaction.prepare_cached("SELECT pack FROM packs WHERE id = ?")?;
+    find.query_row([pack.as_bytes()], |row| row.get(0)).optional()
+}

@@ -1,0 +1,34 @@
+//! The repository: its index, sessions, packs, snapshots and their checks, over a store and the format.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`repository`] | creating and opening; key slots in [`slots`] |
+//! | [`objects`] | sealed objects by id: what was read is what was named |
+//! | [`index`] | SQLite: chunk id → pack, frame, range; derived, may be deleted |
+//! | [`session`] | writing: `claim` decides what is new, `commit` makes a snapshot |
+//! | [`reader`] | reading chunks and manifest blocks, each verified |
+//! | [`catalogue`] | the snapshots |
+//! | [`check`] | whether everything that was promised is there |
+
+pub mod catalogue;
+pub mod check;
+pub mod error;
+pub mod index;
+mod layout;
+pub mod objects;
+mod pack_writer;
+pub mod reader;
+pub mod repository;
+pub mod session;
+pub mod slots;
+
+#[cfg(test)]
+mod tests;
+
+pub use catalogue::{Catalogue, Stored};
+pub use error::{Error, Result};
+pub use icecore_store::Store;
+pub use index::Index;
+pub use reader::ChunkReader;
+pub use repository::Repository;
+pub use session::{ChunkWriter, Session};

@@ -1,0 +1,172 @@
+//! Reading chunks and manifest blocks. Every chunk is compared with its id before it is handed out (I5).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use icecore_format::frame::Decoder;
+use icecore_format::id::{ChunkId, PackId};
+use icecore_format::manifest::BlockSource;
+use icecore_format::pack::{PackInfo, PackKind, PackOpener, TRAILER_LEN};
+use icecore_format::seal::{HEADER_LEN, OpenKey};
+
+use crate::error::{Error, Result};
+use crate::index::{FrameLocation, Index, Location, Lookup};
+use crate::layout;
+use crate::repository::Repository;
+
+/// Opened frames that a reader of single chunks keeps: manifest frames are 256 KiB, data frames 1 MiB.
+const FRAMES_KEPT: usize = 16;
+
+/// Opened pack headers kept; each saves a read and a key agreement.
+const OPENERS_KEPT: usize = 512;
+
+/// Reads chunks; one for each thread.
+pub struct ChunkReader {
+    repository: Arc<Repository>,
+    open_key: OpenKey,
+    lookup: Lookup,
+    state: RefCell<State>,
+}
+
+struct State {
+    openers: HashMap<PackId, Rc<PackOpener>>,
+    decoder: Decoder,
+    sealed: Vec<u8>,
+    frames: VecDeque<(FrameLocation, Rc<[u8]>)>,
+}
+
+impl std::fmt::Debug for ChunkReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChunkReader").field("repository", &self.repository).finish_non_exhaustive()
+    }
+}
+
+impl ChunkReader {
+    /// A reader over a synchronised index.
+    pub fn new(repository: &Arc<Repository>, index: &Index) -> Result<Self> {
+        Ok(Self {
+            open_key: repository.open_key()?,
+            repository: Arc::clone(repository),
+            lookup: index.lookup()?,
+            state: RefCell::new(State {
+                openers: HashMap::new(),
+                decoder: Decoder::new()?,
+                sealed: Vec::new(),
+                frames: VecDeque::new(),
+            }),
+        })
+    }
+
+    /// Every place where the chunk stands; [`Error::MissingChunk`] if there is none.
+    pub fn locate(&self, chunk: &ChunkId) -> Result<Vec<Location>> {
+        let locations = self.lookup.locate(chunk)?;
+        if locations.is_empty() { Err(Error::MissingChunk(*chunk)) } else { Ok(locations) }
+    }
+
+    /// Reads and opens a frame into `plain`. Its chunks still have to be verified.
+    pub fn read_frame(&self, frame: &FrameLocation, plain: &mut Vec<u8>) -> Result<()> {
+        let state = &mut *self.state.borrow_mut();
+        let key = layout::pack(&frame.pack);
+        let damaged = |reason: String| Error::Damaged { object: key.to_string(), reason };
+        let opener = match state.openers.get(&frame.pack) {
+            Some(opener) => Rc::clone(opener),
+            None => {
+                self.repository.store().get_range(&key, 0..HEADER_LEN as u64, &mut state.sealed)?;
+                let opener = PackOpener::new(&self.open_key, frame.kind, &state.sealed);
+                let opener = Rc::new(opener.map_err(|error| damaged(error.to_string()))?);
+                if state.openers.len() >= OPENERS_KEPT {
+                    state.openers.clear();
+                }
+                state.openers.insert(frame.pack, Rc::clone(&opener));
+                opener
+            }
+        };
+        let range = frame.offset..frame.offset + u64::from(frame.stored);
+        self.repository.store().get_range(&key, range, &mut state.sealed)?;
+        let stored = opener
+            .open_frame(frame.ordinal, &mut state.sealed)
+            .map_err(|error| damaged(format!("frame {}: {error}", frame.ordinal)))?;
+        state
+            .decoder
+            .decode(frame.encoding, stored, frame.plain, plain)
+            .map_err(|error| damaged(format!("frame {}: {error}", frame.ordinal)))
+    }
+
+    /// The chunk's bytes out of an opened frame, compared with its id.
+    pub fn verified<'p>(&self, chunk: &ChunkId, at: &Location, plain: &'p [u8]) -> Result<&'p [u8]> {
+        let range = at.offset as usize..at.offset as usize + at.len as usize;
+        match plain.get(range) {
+            Some(bytes) if self.repository.id_key().id(bytes) == *chunk => Ok(bytes),
+            _ => Err(Error::DamagedChunk {
+                chunk: *chunk,
+                pack: at.frame.pack,
+                reason: "its bytes do not hash to its id".to_owned(),
+            }),
+        }
+    }
+
+    /// Reads one chunk, from any pack that has it whole.
+    pub fn chunk(&self, chunk: &ChunkId) -> Result<Arc<[u8]>> {
+        let mut failure = Error::MissingChunk(*chunk);
+        for location in self.locate(chunk)? {
+            let found =
+                self.frame(&location.frame).and_then(|frame| self.verified(chunk, &location, &frame).map(Arc::from));
+            match found {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => failure = error,
+            }
+        }
+        Err(match failure {
+            error @ (Error::MissingChunk(_) | Error::DamagedChunk { .. }) => error,
+            error => error,
+        })
+    }
+
+    /// An opened frame, from the ones kept if it is among them.
+    fn frame(&self, location: &FrameLocation) -> Result<Rc<[u8]>> {
+        if let Some((_, plain)) = self.state.borrow().frames.iter().find(|(kept, _)| kept == location) {
+            return Ok(Rc::clone(plain));
+        }
+        let mut plain = Vec::new();
+        self.read_frame(location, &mut plain)?;
+        let plain: Rc<[u8]> = plain.into();
+        let frames = &mut self.state.borrow_mut().frames;
+        if frames.len() >= FRAMES_KEPT {
+            frames.pop_front();
+        }
+        frames.push_back((*location, Rc::clone(&plain)));
+        Ok(plain)
+    }
+}
+
+impl BlockSource for ChunkReader {
+    type Error = Error;
+
+    fn block(&self, id: &ChunkId) -> Result<Arc<[u8]>> {
+        self.chunk(id)
+    }
+}
+
+/// Reads what a pack says of itself, without opening its frames.
+pub(crate) fn read_footer(repository: &Repository, open_key: &OpenKey, id: &PackId, size: u64) -> Result<PackInfo> {
+    let key = layout::pack(id);
+    let damaged = |reason: String| Error::Damaged { object: key.to_string(), reason };
+    let trailer_from = size.checked_sub(TRAILER_LEN as u64).filter(|from| *from >= HEADER_LEN as u64);
+    let Some(trailer_from) = trailer_from else {
+        return Err(damaged(format!("{size} bytes are too few for a pack")));
+    };
+    let store = repository.store();
+    let mut header = Vec::new();
+    store.get_range(&key, 0..HEADER_LEN as u64, &mut header)?;
+    let opener = PackOpener::new(open_key, PackKind::Data, &header)
+        .or_else(|_| PackOpener::new(open_key, PackKind::Manifest, &header))
+        .map_err(|error| damaged(error.to_string()))?;
+    let mut bytes = Vec::new();
+    store.get_range(&key, trailer_from..size, &mut bytes)?;
+    let range = opener.footer_range(size, &mut bytes).map_err(|error| damaged(error.to_string()))?;
+    store.get_range(&key, range, &mut bytes)?;
+    opener.read_footer(*id, size, &mut bytes).map_err(|error| damaged(error.to_string()))
+}

@@ -1,0 +1,342 @@
+//! Writing to a repository: workers store chunks, one decision says which are new, and a closed session commits.
+//!
+//! Order of durability, which nothing may change: packs, then the fragment that names them, then the snapshot record (I2).
+
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::Sender;
+use icecore_format::cut::looks_incompressible;
+use icecore_format::frame::{Encoder, Frame, FrameChunk};
+use icecore_format::id::{ChunkId, SnapshotId};
+use icecore_format::manifest::BlockSink;
+use icecore_format::pack::{PackInfo, PackKind};
+use icecore_format::snapshot::Snapshot;
+
+use crate::error::{Error, Result};
+use crate::index::{Index, Lookup};
+use crate::objects;
+use crate::pack_writer::{Filled, PackWriter};
+use crate::repository::Repository;
+
+/// Plain bytes of a frame of manifest blocks: small, because they are read one by one.
+const MANIFEST_FRAME: usize = 256 << 10;
+
+/// Claimed ids kept in memory; beyond it, those that the index holds are forgotten (about 60 MiB).
+const CLAIMS_KEPT: usize = 1 << 20;
+
+const SHARDS: usize = 64;
+
+/// What a session wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Chunks of files that were not there before; blocks of manifests are not among them.
+    pub chunks: u64,
+    /// Their plain bytes.
+    pub plain_bytes: u64,
+    /// Bytes put into the store: packs of both kinds, and fragments.
+    pub stored_bytes: u64,
+    /// Packs put.
+    pub packs: u64,
+}
+
+/// Buffers that are used again: fresh memory costs more than most of the work done in it.
+#[derive(Debug, Default)]
+pub(crate) struct Pool(Mutex<Vec<Vec<u8>>>);
+
+impl Pool {
+    pub(crate) fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+/// Ids are hashes already.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        // The last bytes: the first ones choose the shard.
+        if let Some(tail) = bytes.last_chunk::<8>() {
+            self.0 = u64::from_le_bytes(*tail);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Ids = HashSet<ChunkId, BuildHasherDefault<IdHasher>>;
+
+/// What all threads of a session see.
+pub(crate) struct Shared {
+    pub(crate) repository: Arc<Repository>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) frame_buffers: Pool,
+    pub(crate) pack_buffers: Pool,
+    claimed: [Mutex<Ids>; SHARDS],
+    claims: AtomicU64,
+    /// The index was empty at the start and no claim was forgotten: the claims alone answer.
+    claims_are_all: AtomicBool,
+    /// A writer went away with chunks that never reached a pack: their claims are lies, nothing may be committed.
+    broken: AtomicBool,
+    chunks: AtomicU64,
+    plain_bytes: AtomicU64,
+    stored_bytes: AtomicU64,
+    packs: AtomicU64,
+}
+
+impl Shared {
+    fn shard(&self, id: &ChunkId) -> &Mutex<Ids> {
+        &self.claimed[id.as_bytes()[0] as usize % SHARDS]
+    }
+
+    /// The one place where deduplication is decided: true for exactly one caller for each id that is not stored yet, who
+    /// then must store it. (Two callers may both get true when an id is forgotten between the two questions: that stores a
+    /// chunk twice and harms nothing.)
+    fn claim(&self, lookup: &Lookup, id: &ChunkId) -> Result<bool> {
+        let lock = || self.shard(id).lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.claims_are_all.load(Relaxed) && (lock().contains(id) || lookup.contains(id)?) {
+            return Ok(false);
+        }
+        let new = lock().insert(*id);
+        if new {
+            self.claims.fetch_add(1, Relaxed);
+        }
+        Ok(new)
+    }
+
+    /// A pack is durable and in the index.
+    pub(crate) fn stored(&self, info: &PackInfo) {
+        self.packs.fetch_add(1, Relaxed);
+        self.stored_bytes.fetch_add(info.size, Relaxed);
+        if self.claims.load(Relaxed) as usize <= CLAIMS_KEPT {
+            return;
+        }
+        self.claims_are_all.store(false, Relaxed);
+        for chunk in info.frames.iter().flat_map(|frame| &frame.chunks) {
+            if self.shard(&chunk.id).lock().unwrap_or_else(PoisonError::into_inner).remove(&chunk.id) {
+                self.claims.fetch_sub(1, Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn written(&self) -> Written {
+        Written {
+            chunks: self.chunks.load(Relaxed),
+            plain_bytes: self.plain_bytes.load(Relaxed),
+            stored_bytes: self.stored_bytes.load(Relaxed),
+            packs: self.packs.load(Relaxed),
+        }
+    }
+}
+
+/// A running session.
+pub struct Session {
+    shared: Arc<Shared>,
+    writer: PackWriter,
+    level: i32,
+    generation: i64,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("written", &self.written()).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Begins a session on a synchronised index. `level` is zstd's.
+    pub fn begin(repository: Arc<Repository>, index: Arc<Index>, level: i32) -> Result<Self> {
+        let leftover = index.unpublished(&repository)?;
+        let generation = index.generation()?;
+        let shared = Arc::new(Shared {
+            claims_are_all: AtomicBool::new(index.is_empty()?),
+            repository,
+            index,
+            frame_buffers: Pool::default(),
+            pack_buffers: Pool::default(),
+            claimed: std::array::from_fn(|_| Mutex::default()),
+            claims: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
+            chunks: AtomicU64::new(0),
+            plain_bytes: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+            packs: AtomicU64::new(0),
+        });
+        let writer = PackWriter::start(&shared, leftover);
+        Ok(Self { shared, writer, level, generation })
+    }
+
+    /// A writer for one thread.
+    pub fn writer(&self) -> Result<ChunkWriter> {
+        let frame_size = self.shared.repository.config().frame_size as usize;
+        Ok(ChunkWriter {
+            lookup: self.shared.index.lookup()?,
+            encoder: Encoder::new(self.level)?,
+            sender: self.writer.sender(),
+            fills: [
+                Fill::new(PackKind::Data, true, frame_size),
+                Fill::new(PackKind::Data, false, frame_size),
+                Fill::new(PackKind::Manifest, true, MANIFEST_FRAME),
+            ],
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    /// What was written so far.
+    pub fn written(&self) -> Written {
+        self.shared.written()
+    }
+
+    /// Waits until everything that the (finished) writers stored is durable and named by a fragment.
+    pub fn close(self) -> Result<Closed> {
+        let fragments = self.writer.finish()?;
+        if self.shared.broken.load(Relaxed) {
+            return Err(Error::WriterStopped);
+        }
+        let mut written = self.shared.written();
+        written.stored_bytes += fragments;
+        Ok(Closed { shared: self.shared, generation: self.generation, written })
+    }
+}
+
+/// A session whose every chunk is durable: only such a one can commit.
+pub struct Closed {
+    shared: Arc<Shared>,
+    generation: i64,
+    /// What the session wrote.
+    pub written: Written,
+}
+
+impl std::fmt::Debug for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Closed").field("written", &self.written).finish_non_exhaustive()
+    }
+}
+
+impl Closed {
+    /// Puts the snapshot record: from its return on the backup exists.
+    pub fn commit(self, snapshot: &Snapshot) -> Result<SnapshotId> {
+        let plain = snapshot.encode().map_err(Error::Record)?;
+        let id = objects::put_snapshot(&self.shared.repository, &plain)?;
+        self.shared.index.cache_snapshots(&[(id, plain)], &[])?;
+        // Every chunk of this manifest was found or stored since the generation was read.
+        self.shared.index.mark_intact(&snapshot.manifest.id, self.generation)?;
+        Ok(id)
+    }
+}
+
+/// Chunks on their way into one frame.
+struct Fill {
+    kind: PackKind,
+    compress: bool,
+    limit: usize,
+    plain: Vec<u8>,
+    chunks: Vec<FrameChunk>,
+}
+
+impl Fill {
+    fn new(kind: PackKind, compress: bool, limit: usize) -> Self {
+        Self { kind, compress, limit, plain: Vec::new(), chunks: Vec::new() }
+    }
+}
+
+/// Stores chunks; one for each thread. It must be finished: a writer that is dropped with chunks in its hands makes the
+/// session fail instead of committing a snapshot that names them.
+pub struct ChunkWriter {
+    shared: Arc<Shared>,
+    lookup: Lookup,
+    encoder: Encoder,
+    sender: Sender<Filled>,
+    fills: [Fill; 3],
+}
+
+impl std::fmt::Debug for ChunkWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChunkWriter").finish_non_exhaustive()
+    }
+}
+
+const DATA: usize = 0;
+const DATA_RAW: usize = 1;
+const MANIFEST: usize = 2;
+
+impl ChunkWriter {
+    /// Stores a chunk of a file unless it is there; gives its id. `bytes` is at least 1 byte.
+    pub fn store(&mut self, bytes: &[u8]) -> Result<ChunkId> {
+        let id = self.shared.repository.id_key().id(bytes);
+        if self.shared.claim(&self.lookup, &id)? {
+            let fill = if looks_incompressible(bytes) { DATA_RAW } else { DATA };
+            self.add(fill, id, bytes)?;
+        }
+        Ok(id)
+    }
+
+    /// Whether some pack in the index holds the chunk.
+    pub fn contains(&self, id: &ChunkId) -> Result<bool> {
+        self.lookup.contains(id)
+    }
+
+    /// Sends what is left on its way.
+    pub fn finish(mut self) -> Result<()> {
+        (0..self.fills.len()).try_for_each(|fill| self.flush(fill))
+    }
+
+    fn add(&mut self, fill: usize, id: ChunkId, bytes: &[u8]) -> Result<()> {
+        if self.fills[fill].plain.len() + bytes.len() > self.fills[fill].limit {
+            self.flush(fill)?;
+        }
+        let fill = &mut self.fills[fill];
+        fill.plain.extend_from_slice(bytes);
+        fill.chunks.push(FrameChunk { id, len: bytes.len() as u32 });
+        if fill.kind == PackKind::Data {
+            self.shared.chunks.fetch_add(1, Relaxed);
+            self.shared.plain_bytes.fetch_add(bytes.len() as u64, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, fill: usize) -> Result<()> {
+        let fill = &mut self.fills[fill];
+        if fill.chunks.is_empty() {
+            return Ok(());
+        }
+        let buffer = self.shared.frame_buffers.take();
+        let (encoding, stored) = self.encoder.encode(&fill.plain, fill.compress, buffer);
+        let frame = Frame { encoding, plain_len: fill.plain.len() as u32, stored, chunks: fill.chunks.clone() };
+        self.sender.send(Filled { kind: fill.kind, frame }).map_err(|_| Error::WriterStopped)?;
+        // Emptied only when the frame is on its way: a failure leaves the chunks here, and `drop` tells.
+        fill.plain.clear();
+        fill.chunks.clear();
+        Ok(())
+    }
+}
+
+impl Drop for ChunkWriter {
+    fn drop(&mut self) {
+        if self.fills.iter().any(|fill| !fill.chunks.is_empty()) {
+            self.shared.broken.store(true, Relaxed);
+        }
+    }
+}
+
+impl BlockSink for ChunkWriter {
+    type Error = Error;
+
+    fn put_block(&mut self, bytes: &[u8]) -> Result<ChunkId> {
+        let id = self.shared.repository.id_key().id(bytes);
+        if self.shared.claim(&self.lookup, &id)? {
+            self.add(MANIFEST, id, bytes)?;
+        }
+        Ok(id)
+    }
+}

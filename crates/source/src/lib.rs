@@ -1,0 +1,37 @@
+//! The live side: reading instances where they stand, and putting them back.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`tree`] | the opened roots of an instance |
+//! | [`listing`] | the point-in-time list of what is beneath them |
+//! | [`stat`] | what the file system says of an entry |
+//! | [`live_file`] | a file that is read while its application may write it |
+//! | [`excludes`] | what is left out by name |
+//! | [`names`] | users and groups by name |
+//! | [`target`] | a directory that is restored into |
+//!
+//! Whatever differs between operating systems stands in `os`.
+
+pub mod excludes;
+pub mod listing;
+pub mod live_file;
+pub mod names;
+mod os;
+pub mod stat;
+#[cfg(unix)]
+pub mod target;
+pub mod tree;
+
+pub use excludes::{ExcludeError, ExcludeFile, Excludes};
+pub use listing::{ListProgress, Listed, Listing, Rules};
+pub use live_file::LiveFile;
+pub use names::Names;
+pub use stat::{Kind, Stat};
+pub use tree::{Root, SourceError, Tree};
+
+/// Says that a test shows nothing here, past the test harness, which swallows what a passing test prints.
+#[cfg(test)]
+fn skip(reason: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+}

@@ -1,0 +1,29 @@
+//! The one place that knows the operating system. Everything above speaks of directories, files,
+//! stats and attributes.
+
+#[cfg(target_os = "linux")]
+mod linux;
+mod names;
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+mod unix_target;
+#[cfg(windows)]
+mod windows;
+
+pub(crate) use names::NameList;
+#[cfg(unix)]
+pub use unix::Dir;
+#[cfg(unix)]
+pub(crate) use unix::{
+    advise_sequential, drop_cache, file_stat, file_xattrs, gid_of, group_name, next_data, read_at, uid_of, user_name,
+};
+#[cfg(unix)]
+pub(crate) use unix_target::{Subject, make_private_dir, write_all_at};
+#[cfg(windows)]
+pub use windows::Dir;
+#[cfg(windows)]
+pub(crate) use windows::{
+    advise_sequential, drop_cache, file_stat, file_xattrs, gid_of, group_name, next_data, read_at, uid_of, user_name,
+    write_all_at,
+};

@@ -1,0 +1,167 @@
+//! The restored side: a directory in which entries are made, and beneath which everything stays.
+//!
+//! A path of a manifest is untrusted. It is refused unless it is well formed, and it is resolved
+//! below the target's own directory without following a symbolic link in any component, so that
+//! neither `..`, nor an absolute path, nor a link that the same manifest planted leads outside.
+//!
+//! Entries are private to the restoring user until they are finished. Directories are finished
+//! last, deepest first: what is made in a directory changes its times, and a read-only one would
+//! refuse it.
+
+mod file;
+mod metadata;
+mod owners;
+mod parents;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use icecore_format::entry::{Entry, Node, is_valid_path};
+
+pub use self::file::TargetFile;
+pub use self::metadata::{Fault, FaultKind, finish_file};
+pub use self::owners::Owners;
+use self::parents::{Parents, split};
+use crate::os::{self, Dir, Subject};
+
+/// The one entry that a fresh file system brings with it; a restore onto one must be possible.
+const ALLOWED_LEFTOVER: &str = "lost+found";
+
+/// Why a directory cannot be restored into.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// There is something in it, which a restore would mix with what it writes.
+    #[error("{} is not empty: choose an empty or new directory, or restore in place or by exchange", path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It is there, but no directory.
+    #[error("{} is not a directory", path.display())]
+    NotADirectory {
+        /// What was asked for.
+        path: PathBuf,
+    },
+    /// It could not be made, listed or opened.
+    #[error("cannot use {} as the target of a restore", path.display())]
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+/// A directory that is being restored into. Shared by threads; nothing is ever replaced, and no directory deleted.
+#[derive(Debug)]
+pub struct Target {
+    parents: Parents,
+    /// The directory passes an access control list on to what is made in it, which no entry asked for.
+    passes_acl_on: bool,
+}
+
+impl Target {
+    /// Makes the directory with its parents, or takes an empty one. A new one is private (mode 0700)
+    /// until its own entry, the one with the empty path, is finished.
+    pub fn create(path: &Path) -> Result<Self, TargetError> {
+        let unusable = |source| TargetError::Unusable { path: path.into(), source };
+        if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
+            return Err(TargetError::NotADirectory { path: path.into() });
+        }
+        os::make_private_dir(path).map_err(unusable)?;
+        for found in fs::read_dir(path).map_err(unusable)? {
+            if found.map_err(unusable)?.file_name() != ALLOWED_LEFTOVER {
+                return Err(TargetError::NotEmpty { path: path.into() });
+            }
+        }
+        let root = Dir::open(path).map_err(unusable)?;
+        Ok(Self { passes_acl_on: root.passes_acl_on(), parents: Parents::new(root) })
+    }
+
+    /// Makes a directory, private until it is finished. One that exists is left as it is.
+    pub fn make_dir(&self, path: &[u8]) -> io::Result<()> {
+        if path.is_empty() {
+            return Ok(());
+        }
+        self.at(path, |parent, name| {
+            parent.make_dir(name)?;
+            self.disinherit(Subject::Named(parent, name))
+        })
+    }
+
+    /// Makes an empty regular file, private until it is finished; an entry that exists is an error.
+    pub fn create_file(&self, path: &[u8]) -> io::Result<TargetFile> {
+        let file = self.at(path, |parent, name| parent.create_file(name))?;
+        self.disinherit(Subject::of_file(&file))?;
+        Ok(TargetFile::new(file))
+    }
+
+    /// Opens a regular file that this restore made and has not finished yet.
+    pub fn open_file(&self, path: &[u8]) -> io::Result<TargetFile> {
+        self.at(path, |parent, name| parent.reopen_file(name)).map(TargetFile::new)
+    }
+
+    /// Removes a file that this restore made and cannot complete.
+    pub fn remove_file(&self, path: &[u8]) -> io::Result<()> {
+        self.at(path, |parent, name| parent.remove_file(name))
+    }
+
+    /// Makes a symbolic link to `target`, whatever that names: nothing here follows it.
+    pub fn make_symlink(&self, path: &[u8], target: &[u8]) -> io::Result<()> {
+        self.at(path, |parent, name| parent.make_symlink(name, target))
+    }
+
+    /// Gives `existing`, which this restore made, the further name `path`.
+    pub fn make_hard_link(&self, existing: &[u8], path: &[u8]) -> io::Result<()> {
+        self.at(existing, |from, old| self.at(path, |parent, name| parent.make_hard_link(name, from, old)))
+    }
+
+    /// Makes a named pipe, a socket or a device; any other node is an error.
+    pub fn make_special(&self, path: &[u8], node: &Node) -> io::Result<()> {
+        let device = match *node {
+            Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => (major, minor),
+            _ => (0, 0),
+        };
+        self.at(path, |parent, name| {
+            parent.make_special(name, metadata::kind_of(node), device)?;
+            self.disinherit(Subject::Named(parent, name))
+        })
+    }
+
+    /// Gives what stands at `path` the metadata of `entry`, and tells what could not be set.
+    ///
+    /// Never follows a symbolic link: a link gets the owner and the times itself. For regular files
+    /// that are still open, [`finish_file`] does the same with fewer look-ups.
+    pub fn finish(&self, path: &[u8], entry: &Entry, owners: &Owners) -> Vec<Fault> {
+        let finished = match entry.node {
+            Node::Directory => self.open_dir(path).map(|dir| metadata::apply(Subject::of_dir(&dir), entry, owners)),
+            _ => self.at(path, |parent, name| Ok(metadata::apply(Subject::Named(parent, name), entry, owners))),
+        };
+        finished.unwrap_or_else(|error| vec![Fault { path: entry.path.clone(), kind: FaultKind::Entry, error }])
+    }
+
+    fn open_dir(&self, path: &[u8]) -> io::Result<Dir> {
+        match path {
+            b"" => self.parents.open(b"")?.open_readable(b""),
+            _ => self.at(path, |parent, name| parent.open_readable(name)),
+        }
+    }
+
+    /// Takes away from a new entry what it inherited and no snapshot asked for.
+    fn disinherit(&self, made: Subject<'_>) -> io::Result<()> {
+        if self.passes_acl_on { made.remove_acls() } else { Ok(()) }
+    }
+
+    /// Runs `action` in the parent directory of `path`, with the last component.
+    fn at<T>(&self, path: &[u8], action: impl FnOnce(&Dir, &[u8]) -> io::Result<T>) -> io::Result<T> {
+        if path.is_empty() || !is_valid_path(path) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a path beneath the target"));
+        }
+        let (parent, name) = split(path);
+        action(&*self.parents.open(parent)?, name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

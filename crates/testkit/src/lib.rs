@@ -1,0 +1,61 @@
+//! Fakes that are stricter than reality, recorders, faults and suites. For tests only: it may panic.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`mod@conformance`] | what every store must do |
+//! | [`recording`] | a store that remembers each call: economy tests |
+//! | [`faulty`] | a store that fails or lies when it is told to: damage tests |
+//! | [`crash`] | a store that remembers what a loss of power would have left: crash tests |
+//! | [`small_disk`] | a file system that is soon full |
+//! | [`mod@small_repository`] | a repository that a small tree fills with packs |
+//!
+//! The three stores are decorators: they wrap any other store, each other included.
+
+use std::io::Write as _;
+
+pub mod conformance;
+pub mod crash;
+pub mod faulty;
+pub mod recording;
+pub mod small_disk;
+pub mod small_repository;
+
+pub use conformance::conformance;
+pub use crash::{CrashLog, Fate};
+pub use faulty::{Fault, Faulty};
+pub use icecore_store::{Key, MemoryStore, Store};
+pub use recording::Recording;
+pub use small_disk::SmallDisk;
+pub use small_repository::small_repository;
+
+/// Says loudly that a test did not run, and why: a test that is left out must not look like one that passed.
+///
+/// # Panics
+/// With `ICECORE_TEST_ROOT=1`, which promises root's powers and all packages that tests need: then nothing is left out.
+pub fn skip(reason: &str) {
+    assert!(!acts_as_root(), "left out, although ICECORE_TEST_ROOT is set: {reason}");
+    // Not `eprintln!`, which the test harness keeps to itself when a test passes, as a skipped one does.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+}
+
+/// Whether a test may use root's powers over this machine: `ICECORE_TEST_ROOT=1` says so. Otherwise the skip is said.
+pub fn may_act_as_root(reason: &str) -> bool {
+    let may = acts_as_root();
+    if !may {
+        skip(&format!("{reason}: set ICECORE_TEST_ROOT=1"));
+    }
+    may
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests read their own switch")]
+fn acts_as_root() -> bool {
+    std::env::var_os("ICECORE_TEST_ROOT").is_some_and(|value| value == "1")
+}
+
+/// A key, for tests that write keys down.
+///
+/// # Panics
+/// If `text` is no key.
+pub fn key(text: &str) -> Key {
+    Key::new(text).unwrap_or_else(|e| panic!("{e}"))
+}

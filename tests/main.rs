@@ -1,0 +1,12 @@
+//! The one integration test binary.
+
+mod bad_input;
+mod cli;
+mod common;
+mod crash;
+mod damage;
+mod known;
+mod layering;
+mod real_tree;
+mod round_trip;
+mod selector;
