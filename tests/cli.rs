@@ -16,6 +16,9 @@ use crate::common::{Home, Outcome, Running, args, assert_same, noise, number, se
 /// Every command, with arguments that make it work in [`Home::with_repository`] with a `tree`, in this order.
 fn every_command(home: &Home) -> Vec<Vec<std::ffi::OsString>> {
     let at = |name: &str| home.path(name);
+    let config = at("config.toml");
+    let root = at("tree");
+    write(&config, format!("[[instance]]\nname = 'app'\nroots = {{ base = '{}' }}\n", root.display()));
     vec![
         args!["demo"].into(),
         args!["init", "--repo", at("other"), "--generate-password", at("other password")].into(),
@@ -32,6 +35,9 @@ fn every_command(home: &Home) -> Vec<Vec<std::ffi::OsString>> {
         args!["key", "change", "--generate-password", at("new password"), "--password-file", at("second password")]
             .into(),
         args!["key", "remove", "KEY"].into(),
+        args!["instance", "list", "--config", &config].into(),
+        args!["instance", "status", "--config", &config].into(),
+        args!["instance", "thaw", "app", "--config", &config].into(),
         args!["rebuild-index"].into(),
         args!["completions", "bash"].into(),
         args!["man"].into(),
@@ -144,8 +150,9 @@ mod manners {
         known.dedup();
         assert_eq!(named, known, "this file must know every command");
 
-        let subcommands = ["list", "add", "remove", "change"].map(|name| vec!["key", name]);
-        for line in named.iter().map(|name| vec![*name]).chain(subcommands) {
+        let keys = ["list", "add", "remove", "change"].map(|name| vec!["key", name]);
+        let instances = ["list", "status", "thaw", "test-freeze", "discover"].map(|name| vec!["instance", name]);
+        for line in named.iter().map(|name| vec![*name]).chain(keys).chain(instances) {
             let asked = home.ok(line.iter().copied().chain(["--help"]));
             let out = asked.out();
             let usage =

@@ -10,3 +10,4 @@ mod layering;
 mod real_tree;
 mod round_trip;
 mod selector;
+mod window;

@@ -16,7 +16,7 @@ A snapshot is named by the first digits of its id, by `latest`, by NAME (the new
 NAME~2 (two before it), NAME@2026-11-20 or \"NAME@2026-11-20 02:00\" (the newest at or before).
 
 Exit codes: 0 done, 1 failed, 2 misuse, 3 done but some entries could not be read or restored,
-10 no repository, 11 busy, 12 wrong password, 130 interrupted.";
+4 an instance may still be frozen, 10 no repository, 11 busy, 12 wrong password, 130 interrupted.";
 
 /// Freezes an application for a blink, keeps that instant for ever, and gives it back.
 #[derive(Debug, Parser)]
@@ -40,6 +40,9 @@ pub struct Global {
     /// Where the index is kept; on a disk of this host [env: ICECORE_STATE_DIR]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// The configuration file [env: ICECORE_CONFIG; else yours, else that of the host in /etc/icecore]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print one JSON document instead of text
     #[arg(long, global = true)]
     pub json: bool,
@@ -69,7 +72,7 @@ pub enum Command {
     Demo(DemoArgs),
     /// Create a repository
     Init(InitArgs),
-    /// Take a snapshot of directories
+    /// Take snapshots of directories or configured instances
     Backup(BackupArgs),
     /// List the snapshots, the oldest first
     Snapshots(SnapshotsArgs),
@@ -86,13 +89,22 @@ pub enum Command {
     /// Manage the keys that open the repository
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Look after the configured instances: what they are, whether they are frozen
+    #[command(subcommand)]
+    Instance(InstanceCommand),
     /// Make the local index anew from the repository
     RebuildIndex,
     /// Print a script that completes icecore's command lines in a shell
     Completions(CompletionsArgs),
     /// Print the manual page
     Man(ManArgs),
+    /// Thaw an instance if its backup cannot (started by the backup itself)
+    #[command(name = GUARDIAN, hide = true)]
+    Guardian(GuardianArgs),
 }
+
+/// The command that a backup starts beside itself for the time of a freeze window.
+pub const GUARDIAN: &str = "__guardian";
 
 impl Command {
     /// What the user calls it.
@@ -111,10 +123,21 @@ impl Command {
             Self::Key(KeyCommand::Add(_)) => "key add",
             Self::Key(KeyCommand::Remove(_)) => "key remove",
             Self::Key(KeyCommand::Change(_)) => "key change",
+            Self::Instance(InstanceCommand::List) => "instance list",
+            Self::Instance(InstanceCommand::Status(_)) => "instance status",
+            Self::Instance(InstanceCommand::Thaw(_)) => "instance thaw",
+            Self::Instance(InstanceCommand::TestFreeze(_)) => "instance test-freeze",
+            Self::Instance(InstanceCommand::Discover(_)) => "instance discover",
             Self::RebuildIndex => "rebuild-index",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
+            Self::Guardian(_) => GUARDIAN,
         }
+    }
+
+    /// Whether it may be asked to clear up after an interrupted run: not what touches nothing of this host.
+    pub fn recovers(&self) -> bool {
+        !matches!(self, Self::Demo(_) | Self::Completions(_) | Self::Man(_) | Self::Guardian(_))
     }
 }
 
@@ -147,13 +170,21 @@ pub struct InitArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "\
 Examples:
+  icecore backup --all                                every configured instance, one after another
+  icecore backup -i cust01 cust02 --tag nightly       these instances
   icecore backup /srv/data
   icecore backup /srv/wiki /var/lib/wiki --name wiki --tag nightly
   icecore backup ~ --exclude '*.tmp' --exclude /Downloads --exclude-caches --one-file-system")]
 pub struct BackupArgs {
     /// Directories to back up
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present_any = ["instances", "all"], value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Configured instances to back up, each frozen as the configuration says
+    #[arg(long = "instance", short, value_name = "NAME", num_args = 1.., conflicts_with_all = ["paths", "name"])]
+    pub instances: Vec<String>,
+    /// Back up all configured instances
+    #[arg(long, conflicts_with_all = ["paths", "name", "instances"])]
+    pub all: bool,
     /// What the series of snapshots is called, instead of its paths
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -356,6 +387,104 @@ pub struct NewPassword {
     pub generate_password: Option<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+#[command(after_help = INSTANCE_HELP)]
+pub enum InstanceCommand {
+    /// List the configured instances
+    List,
+    /// Ask whether instances are frozen; all of them if none is named
+    Status(InstanceStatusArgs),
+    /// Thaw an instance, and close the window that an interrupted backup left
+    Thaw(InstanceThawArgs),
+    /// Freeze, list and thaw an instance as a backup would, and store nothing
+    TestFreeze(TestFreezeArgs),
+    /// Ask a MailStore Management Server for its instances and print a configuration for them
+    Discover(DiscoverArgs),
+}
+
+const INSTANCE_HELP: &str = "\
+Example of a configuration file, in TOML (--config FILE, ICECORE_CONFIG, else
+~/.config/icecore/config.toml, else /etc/icecore/config.toml):
+
+  [repository]
+  url = \"/srv/icecore\"
+  password-file = \"/etc/icecore/password\"
+
+  [[instance]]
+  name = \"cust01\"
+  roots = { base = \"/srv/app/cust01\", archive = \"/mnt/slow/cust01\" }
+  exclude = [\"*.tmp\"]
+  max-freeze = \"30s\"                # after that it is thawed, done or not
+  on-window-failure = \"fail\"        # or keep-fuzzy
+  capture = \"auto\"                  # or hold
+
+  [instance.freezer]
+  kind = \"command\"                  # or none, fsfreeze, mailstore
+  freeze = [\"/usr/local/bin/app-freeze\", \"cust01\"]
+  thaw = [\"/usr/local/bin/app-thaw\", \"cust01\"]";
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  icecore instance status
+  icecore instance status cust01 --json")]
+pub struct InstanceStatusArgs {
+    /// Which instances
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  icecore instance thaw cust01     that it was not frozen is no error")]
+pub struct InstanceThawArgs {
+    /// Which instance
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  icecore instance test-freeze cust01     tells how long a real night would freeze it")]
+pub struct TestFreezeArgs {
+    /// Which instance
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Threads that list; as many as there are processors if not given
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The administrator's password is read from the file that --password-file names.
+
+Example:
+  icecore instance discover --endpoint https://spe.example.com:8474 --user admin \\
+      --password-file /etc/icecore/mailstore-password --certificate-sha256 4F:2A:… >> config.toml")]
+pub struct DiscoverArgs {
+    /// The Management Server, as in https://HOST:8474
+    #[arg(long, value_name = "URL")]
+    pub endpoint: String,
+    /// A system administrator of the Management Server
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
+    /// The SHA-256 fingerprint that the server's certificate must have
+    #[arg(long, value_name = "HEX", required_unless_present = "ca_file")]
+    pub certificate_sha256: Option<String>,
+    /// The certificates (PEM) that may have signed the server's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct GuardianArgs {
+    /// The journal of the window
+    pub journal: PathBuf,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -400,11 +529,24 @@ mod tests {
     }
 
     #[test]
+    fn instances_stand_behind_one_option() {
+        let cli = Cli::try_parse_from("icecore backup -i a b --tag x -i c".split(' ')).unwrap();
+        let Command::Backup(args) = cli.command else { panic!("{:?}", cli.command) };
+        assert_eq!(args.instances, ["a", "b", "c"]);
+        assert!(Cli::try_parse_from("icecore backup --all".split(' ')).is_ok());
+    }
+
+    #[test]
     fn misuse_is_refused() {
         for line in [
             "icecore",
             "icecore backup",
             "icecore backup /x --threads 0",
+            "icecore backup /x -i a",
+            "icecore backup /x --all",
+            "icecore backup --all -i a",
+            "icecore backup -i a --name b",
+            "icecore instance discover --endpoint https://a --user b",
             "icecore -q -v stats",
             "icecore restore latest",
             "icecore init --generate-password f --password-file g",

@@ -4,6 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use icecore_source::ExcludeError;
+use icecore_source::freezer::FreezeError;
+use icecore_source::window::{GuardianError, ThawError};
+
+use crate::config::ConfigError;
 
 /// The result of a command.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -61,6 +65,36 @@ pub enum Error {
     /// A pattern means nothing.
     #[error(transparent)]
     Exclude(#[from] ExcludeError),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The freezer of an instance could not be asked.
+    #[error("instance {instance}: {source}")]
+    Freezer {
+        /// The instance.
+        instance: String,
+        /// Why.
+        source: Box<FreezeError>,
+    },
+    /// A server could not be asked for its instances.
+    #[error(transparent)]
+    Discover(FreezeError),
+    /// An instance was to be thawed, and may still be frozen.
+    #[error("instance {instance} MAY STILL BE FROZEN: {freezer} could not be thawed: {source}")]
+    NotThawed {
+        /// The instance.
+        instance: String,
+        /// What has to be thawed, for people.
+        freezer: String,
+        /// Why it was not.
+        source: Box<FreezeError>,
+    },
+    /// The same, of an instance whose window was open.
+    #[error(transparent)]
+    Thaw(#[from] Box<ThawError>),
+    /// The guardian could not take up its post.
+    #[error(transparent)]
+    Guardian(#[from] GuardianError),
     /// What was typed makes no sense together.
     #[error("{0}")]
     Misuse(String),

@@ -4,11 +4,12 @@ use std::error::Error as _;
 
 use icecore_engine::{Error as EngineError, RepositoryError};
 use icecore_source::SourceError;
+use icecore_source::window::WindowError;
 use icecore_store::ErrorKind;
 
 use crate::error::Error;
 
-/// The exit codes. 4 is kept for a thaw that could not be confirmed.
+/// The exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
@@ -20,6 +21,8 @@ pub enum Code {
     Misuse = 2,
     /// Done, but some entries could not be read or restored.
     Partial = 3,
+    /// **An instance may still be frozen.**
+    Unthawed = 4,
     /// There is no repository.
     NoRepository = 10,
     /// Another process is at it.
@@ -34,6 +37,22 @@ impl Code {
     /// [`Code::Partial`] if something is missing.
     pub fn partial_if(missing: bool) -> Self {
         if missing { Self::Partial } else { Self::Done }
+    }
+
+    /// The one of two that matters more.
+    pub fn worst(self, other: Self) -> Self {
+        if other.weight() > self.weight() { other } else { self }
+    }
+
+    fn weight(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Partial => 1,
+            Self::Busy => 2,
+            Self::Failed | Self::Misuse | Self::NoRepository | Self::WrongPassword => 3,
+            Self::Interrupted => 4,
+            Self::Unthawed => 5,
+        }
     }
 }
 
@@ -95,7 +114,12 @@ fn code_and_hint(error: &Error) -> (Code, Option<String>) {
         Error::NoPassword => {
             (Code::Misuse, hint("give --password-file FILE, or set ICECORE_PASSWORD_FILE or ICECORE_PASSWORD"))
         }
-        Error::EmptyPassword(_) | Error::PasswordsDiffer | Error::Exclude(_) | Error::Misuse(_) => (Code::Misuse, None),
+        Error::EmptyPassword(_) | Error::PasswordsDiffer | Error::Exclude(_) | Error::Config(_) | Error::Misuse(_) => {
+            (Code::Misuse, None)
+        }
+        Error::NotThawed { .. } => (Code::Unthawed, hint("thaw it by hand; that it was not frozen is no error")),
+        Error::Thaw(_) => (Code::Unthawed, None),
+        Error::Freezer { .. } | Error::Discover(_) | Error::Guardian(_) => (Code::Failed, None),
         Error::Exists(_) => (Code::Failed, hint("name a file that does not exist yet")),
         Error::Interrupted => (Code::Interrupted, None),
         Error::File { .. } | Error::Output(_) | Error::Random(_) | Error::Demo(_) => (Code::Failed, None),
@@ -108,8 +132,27 @@ fn of_engine(error: &EngineError) -> (Code, Option<String>) {
         EngineError::Source(SourceError::DuplicateName { .. }) => {
             (Code::Failed, Some("back them up one by one, each as a series of its own".to_owned()))
         }
+        EngineError::Window(error) => of_window(error),
+        EngineError::Predicted { .. } => {
+            (Code::Failed, Some("nothing was frozen: allow more with max-freeze".to_owned()))
+        }
+        EngineError::WindowExceeded => {
+            (Code::Failed, Some("allow more with max-freeze, or keep what was read with on-window-failure".to_owned()))
+        }
         EngineError::Interrupted => {
             (Code::Interrupted, Some("run it again: what was stored already is not stored twice".to_owned()))
+        }
+        _ => (Code::Failed, None),
+    }
+}
+
+fn of_window(error: &WindowError) -> (Code, Option<String>) {
+    match error {
+        // Its sentence says what to do by hand.
+        WindowError::ThawUnconfirmed { .. } => (Code::Unthawed, None),
+        WindowError::Busy(_) => (Code::Busy, None),
+        WindowError::Open { instance, .. } => {
+            (Code::Busy, Some(format!("`icecore instance thaw {instance}` closes it")))
         }
         _ => (Code::Failed, None),
     }
@@ -166,10 +209,43 @@ fn init_hint(place: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use icecore_source::freezer::{FreezeError, FreezeErrorKind};
+    use icecore_source::window::ThawError;
+
     use super::*;
 
     fn repository(error: RepositoryError) -> Error {
         Error::Engine(EngineError::Repository(error))
+    }
+
+    fn window(error: WindowError) -> Error {
+        Error::Engine(EngineError::Window(Box::new(error)))
+    }
+
+    fn frozen() -> FreezeError {
+        FreezeError::new(FreezeErrorKind::Refused, "the app is frozen already")
+    }
+
+    fn lost() -> ThawError {
+        let (instance, freezer, journal) = ("a".into(), "the app".into(), "/state/windows/a.json".into());
+        ThawError::Unconfirmed { instance, freezer, journal, attempts: 9, last: Box::new(frozen()) }
+    }
+
+    fn unconfirmed() -> WindowError {
+        WindowError::ThawUnconfirmed { cause: None, error: Box::new(lost()) }
+    }
+
+    #[test]
+    fn an_instance_that_may_be_frozen_outweighs_everything() {
+        use Code::{Busy, Done, Failed, Interrupted, Partial, Unthawed};
+        let rising = [Done, Partial, Busy, Failed, Interrupted, Unthawed];
+        for (at, low) in rising.iter().enumerate() {
+            for high in &rising[at..] {
+                assert_eq!((low.worst(*high), high.worst(*low)), (*high, *high));
+            }
+        }
+        let said = sort(&window(unconfirmed())).message;
+        assert!(said.contains("MAY STILL BE FROZEN") && said.contains("icecore instance thaw a"), "{said}");
     }
 
     #[test]
@@ -185,6 +261,11 @@ mod tests {
             (Error::NoRepository { place: "/x".into(), embedded: false }, Code::NoRepository),
             (Error::NoPassword, Code::Misuse),
             (Error::Misuse("no".into()), Code::Misuse),
+            (window(WindowError::Busy("a".into())), Code::Busy),
+            (window(WindowError::Check(Box::new(frozen()))), Code::Failed),
+            (window(unconfirmed()), Code::Unthawed),
+            (Error::Thaw(lost().into()), Code::Unthawed),
+            (Error::NotThawed { instance: "a".into(), freezer: "b".into(), source: frozen().into() }, Code::Unthawed),
         ] {
             assert_eq!(sort(&error).code, code, "{error}");
         }

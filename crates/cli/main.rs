@@ -8,11 +8,13 @@
 
 mod args;
 mod commands;
+mod config;
 mod error;
 mod exit;
 mod interrupt;
 mod output;
 mod password;
+mod recovery;
 mod repository;
 mod settings;
 mod time;
@@ -23,10 +25,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command, KeyCommand};
+use crate::args::{Cli, Command, InstanceCommand, KeyCommand};
 use crate::error::{Error, Result};
 use crate::exit::Code;
 use crate::output::{Output, json, say};
+use crate::recovery::Recovery;
 use crate::settings::{Manner, Settings};
 use crate::world::World;
 
@@ -42,13 +45,15 @@ fn main() -> ExitCode {
     world::raise_file_limit();
     let world = World::look();
     let mut output = Output::lock(Manner::decide(&cli.global, &world), cli.command.name());
-    let code = run(&cli, &world, &mut output)
+    // Before the configuration is read, which may be broken: an instance that stands still comes first.
+    let recovery = Recovery::begin(&cli, &world, &output);
+    let code = run(&cli, &world, &recovery, &mut output)
         .and_then(|code| Ok(output.flush().map(|()| code)?))
         .unwrap_or_else(|error| tell(&error, &mut output));
-    ExitCode::from(code as u8)
+    ExitCode::from(code.worst(recovery.code) as u8)
 }
 
-fn run(cli: &Cli, world: &World, output: &mut Output) -> Result<Code> {
+fn run(cli: &Cli, world: &World, recovery: &Recovery, output: &mut Output) -> Result<Code> {
     let settings = || Settings::resolve(&cli.global, world);
     match &cli.command {
         Command::Demo(args) => commands::demo::run(args, output),
@@ -64,9 +69,21 @@ fn run(cli: &Cli, world: &World, output: &mut Output) -> Result<Code> {
         Command::Key(KeyCommand::Add(args)) => commands::key::add(args, &settings()?, output),
         Command::Key(KeyCommand::Remove(args)) => commands::key::remove(args, &settings()?, output),
         Command::Key(KeyCommand::Change(args)) => commands::key::change(args, &settings()?, output),
+        Command::Instance(InstanceCommand::List) => commands::instance::list::run(&settings()?, output),
+        Command::Instance(InstanceCommand::Status(args)) => commands::instance::status::run(args, &settings()?, output),
+        Command::Instance(InstanceCommand::Thaw(args)) => {
+            commands::instance::thaw::run(args, recovery, settings, output)
+        }
+        Command::Instance(InstanceCommand::TestFreeze(args)) => {
+            commands::instance::test_freeze::run(args, &settings()?, output)
+        }
+        Command::Instance(InstanceCommand::Discover(args)) => {
+            commands::instance::discover::run(args, &cli.global, output)
+        }
         Command::RebuildIndex => commands::rebuild_index::run(&settings()?, output),
         Command::Completions(args) => commands::completions::run(args, output),
         Command::Man(args) => commands::man::run(args, output),
+        Command::Guardian(args) => commands::guardian::run(args, output),
     }
 }
 

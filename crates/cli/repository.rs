@@ -166,6 +166,7 @@ mod tests {
             place: Place::Embedded { home },
             state: directory.join("state"),
             can_ask: false,
+            configuration: None,
         }
     }
 

@@ -1,18 +1,22 @@
 //! What the global options mean in the world that the program was started in.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use icecore_engine::keys::Secret;
 
 use crate::args::{Global, ProgressWhen};
+use crate::config::Configuration;
 use crate::error::{Error, Result};
 use crate::world::World;
 
 /// The directory of this program below a user's data or state directory.
 const OURS: &str = "icecore";
 
-/// Where the repository is and how it is opened.
+/// The configuration file in that directory.
+const CONFIG: &str = "config.toml";
+
+/// Where the repository is, how it is opened, and what is configured.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Which repository.
@@ -23,6 +27,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// Somebody can be asked for a password.
     pub can_ask: bool,
+    /// The configuration file, if there is one.
+    pub configuration: Option<Configuration>,
 }
 
 /// Which repository is meant.
@@ -82,39 +88,77 @@ impl Place {
 }
 
 impl Settings {
-    /// Decides: an option outranks the environment, and both outrank the embedded default.
+    /// Decides: an option outranks the environment, that the configuration, and all of them the embedded default.
     pub fn resolve(global: &Global, world: &World) -> Result<Self> {
-        let place = match global.repo.as_deref().or(world.repository.as_deref()) {
-            Some(text) => Place::Named(local_directory(text)?),
-            None => {
+        let configuration = find_configuration(global, world)?;
+        let configured = configuration.as_ref().and_then(|configuration| configuration.repository.as_ref());
+        let configured_place =
+            configured.map(|repository| local_directory(OsStr::new(&repository.url)).map(Place::Named)).transpose()?;
+        let named = global.repo.as_deref().or(world.repository.as_deref());
+        let place = match (named, &configured_place) {
+            (Some(text), _) => Place::Named(local_directory(text)?),
+            (None, Some(place)) => place.clone(),
+            (None, None) => {
                 let home = world.data_home.as_ref().ok_or_else(|| {
                     Error::Misuse("no repository was named, and no home directory is known: give --repo DIR".to_owned())
                 })?;
                 Place::Embedded { home: home.join(OURS) }
             }
         };
-        let state = match (&global.state_dir, &world.state, &world.state_home) {
-            (Some(directory), _, _) | (None, Some(directory), _) => directory.clone(),
-            (None, None, Some(home)) => home.join(OURS),
-            (None, None, None) => {
-                return Err(Error::Misuse("no home directory is known for the index: give --state-dir DIR".to_owned()));
-            }
-        };
-        let password = password_source(global, world, &place);
-        Ok(Self { place, password, state, can_ask: world.can_ask })
+        let state = Self::state_directory(global, world).ok_or_else(|| {
+            Error::Misuse("no home directory is known for the index: give --state-dir DIR".to_owned())
+        })?;
+        // The configured password is that of the configured repository.
+        let configured_file = configured.and_then(|repository| repository.password_file.clone());
+        let configured_file = configured_file.filter(|_| configured_place.as_ref() == Some(&place));
+        let password = password_source(global, world, configured_file, &place);
+        Ok(Self { place, password, state, can_ask: world.can_ask, configuration })
+    }
+
+    /// Where this host keeps what it knows; needs no configuration, so that a frozen instance can be thawed whatever
+    /// stands there. `None` without a home.
+    pub fn state_directory(global: &Global, world: &World) -> Option<PathBuf> {
+        let named = global.state_dir.as_ref().or(world.state.as_ref()).cloned();
+        named.or_else(|| Some(world.state_home.as_ref()?.join(OURS)))
+    }
+
+    /// Where the journals of freeze windows stand.
+    pub fn windows(&self) -> PathBuf {
+        windows(&self.state)
+    }
+
+    /// The configuration, which must be there.
+    pub fn configuration(&self) -> Result<&Configuration> {
+        self.configuration.as_ref().ok_or_else(|| {
+            let next = "write one and name it with --config FILE (`icecore instance --help` shows an example)";
+            Error::Misuse(format!("no instance is configured, because there is no configuration file: {next}"))
+        })
     }
 }
 
-fn password_source(global: &Global, world: &World, place: &Place) -> PasswordSource {
+/// Where the journals of freeze windows stand below a state directory.
+pub fn windows(state: &Path) -> PathBuf {
+    state.join("windows")
+}
+
+fn find_configuration(global: &Global, world: &World) -> Result<Option<Configuration>> {
+    let named = global.config.as_deref().or(world.config.as_deref());
+    let users = world.config_home.as_ref().map(|home| home.join(OURS).join(CONFIG));
+    let places: Vec<_> = users.into_iter().chain(world.system_config.clone()).collect();
+    Configuration::find(named, &places)
+}
+
+fn password_source(global: &Global, world: &World, configured: Option<PathBuf>, place: &Place) -> PasswordSource {
     if let Some(file) = global.password_file.as_ref().or(world.password_file.as_ref()) {
         return PasswordSource::File(file.clone());
     }
     if let Some(password) = &world.password {
         return PasswordSource::Given(Secret::new(password.as_encoded_bytes()));
     }
-    match place {
-        Place::Named(_) => PasswordSource::Ask,
-        Place::Embedded { home } => PasswordSource::Embedded(home.join("password")),
+    match (configured, place) {
+        (Some(file), _) => PasswordSource::File(file),
+        (None, Place::Named(_)) => PasswordSource::Ask,
+        (None, Place::Embedded { home }) => PasswordSource::Embedded(home.join("password")),
     }
 }
 
@@ -134,7 +178,7 @@ fn local_directory(text: &OsStr) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::fs;
 
     use super::*;
 
@@ -192,6 +236,34 @@ mod tests {
         }
         assert!(matches!(Settings::resolve(&Global::default(), &World::default()), Err(Error::Misuse(_))));
         assert!(Settings::resolve(&global("/odd://name"), &world()).is_ok());
+    }
+
+    #[test]
+    fn the_configuration_outranks_the_default_alone_and_keeps_its_password_to_itself() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("icecore/config.toml");
+        fs::create_dir(home.path().join("icecore")).unwrap();
+        fs::write(&file, "repository = { url = '/srv/ice', password-file = '/etc/key' }").unwrap();
+        let world = World { config_home: Some(home.path().into()), ..world() };
+        let settings = Settings::resolve(&Global::default(), &world).unwrap();
+        assert_eq!(settings.place, Place::Named("/srv/ice".into()));
+        assert!(matches!(settings.password, PasswordSource::File(file) if file == Path::new("/etc/key")));
+
+        let settings = Settings::resolve(&global("/typed"), &world).unwrap();
+        assert_eq!(settings.place, Place::Named("/typed".into()));
+        assert!(matches!(settings.password, PasswordSource::Ask));
+        let with_secret = World { password: Some("secret".into()), ..world.clone() };
+        let settings = Settings::resolve(&Global::default(), &with_secret).unwrap();
+        assert!(matches!(settings.password, PasswordSource::Given(_)));
+
+        let named = Global { config: Some(home.path().join("other.toml")), ..Global::default() };
+        assert!(matches!(Settings::resolve(&named, &world), Err(Error::File { .. })));
+        fs::write(home.path().join("other.toml"), "").unwrap();
+        let settings = Settings::resolve(&named, &world).unwrap();
+        assert!(matches!(settings.place, Place::Embedded { .. }));
+        fs::write(&file, "repository = 7").unwrap();
+        assert!(matches!(Settings::resolve(&Global::default(), &world), Err(Error::Config(_))));
+        assert!(Settings::state_directory(&Global::default(), &world).is_some());
     }
 
     #[test]

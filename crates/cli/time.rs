@@ -34,6 +34,13 @@ pub fn local(time: Timestamp) -> String {
     local_in(time, &TimeZone::system())
 }
 
+/// From one time to a later one, in milliseconds; negative if a clock was set back in between.
+pub fn milliseconds_between(earlier: Timestamp, later: Timestamp) -> i64 {
+    let nanos = |time: Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
+    let milliseconds = (nanos(later) - nanos(earlier)).div_euclid(1_000_000);
+    milliseconds.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+}
+
 fn local_in(time: Timestamp, zone: &TimeZone) -> String {
     match to_jiff(time) {
         Some(instant) => instant.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
@@ -87,6 +94,14 @@ mod tests {
         for text in ["", "yesterday", "2026-13-01", "2026-11-20 25:00", "20", "3f2a"] {
             assert_eq!(parsed(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn milliseconds_count_both_ways() {
+        let time = |seconds, nanos| Timestamp { seconds, nanos };
+        assert_eq!(milliseconds_between(time(1, 999_000_000), time(2, 1_500_000)), 2);
+        assert_eq!(milliseconds_between(time(2, 0), time(1, 0)), -1_000);
+        assert_eq!(milliseconds_between(time(i64::MIN, 0), time(i64::MAX, 0)), i64::MAX);
     }
 
     #[test]

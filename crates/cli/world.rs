@@ -6,6 +6,11 @@ use std::path::PathBuf;
 
 use icecore_source::Names;
 
+use crate::error::{Error, Result};
+
+/// The configuration of a host, by the Filesystem Hierarchy Standard.
+const SYSTEM_CONFIG: &str = "/etc/icecore/config.toml";
+
 /// What the program was started in.
 #[derive(Debug, Clone, Default)]
 pub struct World {
@@ -17,6 +22,12 @@ pub struct World {
     pub password: Option<OsString>,
     /// `ICECORE_STATE_DIR`.
     pub state: Option<PathBuf>,
+    /// `ICECORE_CONFIG`.
+    pub config: Option<PathBuf>,
+    /// Where programs look for a user's configuration.
+    pub config_home: Option<PathBuf>,
+    /// The configuration of this host.
+    pub system_config: Option<PathBuf>,
     /// Where programs keep a user's data.
     pub data_home: Option<PathBuf>,
     /// Where programs keep what is worth keeping on this host only.
@@ -37,6 +48,9 @@ impl World {
             password_file: variable("ICECORE_PASSWORD_FILE").map(PathBuf::from),
             password: variable("ICECORE_PASSWORD"),
             state: variable("ICECORE_STATE_DIR").map(PathBuf::from),
+            config: variable("ICECORE_CONFIG").map(PathBuf::from),
+            config_home: base_directory("XDG_CONFIG_HOME").or_else(|| below_home(".config")),
+            system_config: Some(PathBuf::from(SYSTEM_CONFIG)),
             data_home: base_directory("XDG_DATA_HOME").or_else(|| below_home(".local/share")),
             state_home: base_directory("XDG_STATE_HOME").or_else(|| below_home(".local/state")),
             can_ask: stdin().is_terminal() && stderr().is_terminal(),
@@ -65,6 +79,11 @@ pub fn host_name() -> String {
 pub fn user_name() -> String {
     let uid = rustix::process::geteuid().as_raw();
     Names::new().user(uid).unwrap_or_else(|| uid.to_string())
+}
+
+/// The absolute path of this program, for processes that it starts of itself.
+pub fn program() -> Result<PathBuf> {
+    std::env::current_exe().map_err(Error::file("find", "the program itself"))
 }
 
 /// Lets the process open as many files as it may: many threads hold many files open.

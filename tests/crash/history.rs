@@ -271,6 +271,7 @@ pub fn take(archive: &Archive, live: &Path) -> Result<Report, String> {
         rehash: false,
         level: 1,
         threads: 2,
+        freeze: None,
         clock: &clock,
     };
     backup(archive, &job, &Progress::default()).map_err(text_of)

@@ -1,4 +1,7 @@
-//! `icecore backup`: takes a snapshot.
+//! `icecore backup`: takes snapshots.
+
+mod instances;
+mod selection;
 
 use std::fs;
 use std::io::{self, Write};
@@ -7,35 +10,40 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use icecore_engine::Archive;
-use icecore_engine::backup::{Job, Report, backup};
+use icecore_engine::backup::{Freeze, Job, Report, backup};
 use icecore_engine::entry::PathBytes;
 use icecore_engine::snapshot::Snapshot;
-use icecore_source::{ExcludeFile, Excludes, Root, Rules};
+use icecore_source::freezer::FreezerConfig;
+use icecore_source::window::{Retry, WindowPlan};
+use icecore_source::{Excludes, Root, Rules};
 use serde_json::{Map, Value, json};
 
+pub use self::selection::Selection;
 use super::{NAMED, init, threads, warn_problems};
-use crate::args::{BackupArgs, Compression};
+use crate::args::{BackupArgs, Compression, GUARDIAN};
+use crate::config::Freezing;
 use crate::error::{Error, Result};
 use crate::exit::Code;
 use crate::output::{Output, human, json, progress};
-use crate::repository;
+use crate::repository::{self, Created, Opened};
 use crate::settings::Settings;
 use crate::{time, world};
 
 /// What stands in a snapshot's record as the program that took it.
 const PROGRAM: &str = concat!("icecore ", env!("CARGO_PKG_VERSION"));
 
+/// Content that is held in memory until the thaw, in bytes; more of it goes to a spool file.
+const HOLD_MEMORY: u64 = 256 << 20;
+
 /// Runs the command.
 pub fn run(args: &BackupArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
+    if args.all || !args.instances.is_empty() {
+        return instances::run(args, settings, output);
+    }
     let begun = Instant::now();
     // First: a slip of the finger must not create the default repository.
     let selection = Selection::read(args)?;
-    let (opened, created) = repository::open_or_create(settings)?;
-    if let Some(created) = &created {
-        output.always(format_args!("no repository is configured: created one in {}", created.place.display()));
-        init::advise(created, output);
-    }
-    opened.warnings.iter().for_each(|warning| output.warn(warning));
+    let (opened, created) = open(settings, output)?;
     let report = take(args, selection, settings, &opened.archive, output.manner().progress)?;
     tell(&report, output);
     if output.manner().json {
@@ -45,52 +53,24 @@ pub fn run(args: &BackupArgs, settings: &Settings, output: &mut Output) -> Resul
     } else if !output.manner().quiet {
         summarise(&report, begun.elapsed(), output)?;
     }
-    Ok(Code::partial_if(report.snapshot.problem_count > 0))
+    Ok(code(&report.snapshot))
 }
 
-/// What is to be backed up, found to be there.
-#[derive(Debug)]
-pub struct Selection {
-    instance: String,
-    roots: Vec<Root>,
-    excludes: Excludes,
-    /// As they were typed, those of files included.
-    patterns: Vec<String>,
-}
-
-impl Selection {
-    /// Looks at the paths and patterns.
-    pub fn read(args: &BackupArgs) -> Result<Self> {
-        let roots = args.paths.iter().map(|path| root(path)).collect::<Result<Vec<_>>>()?;
-        let paths: Vec<_> = roots.iter().map(|root| root.path.to_string_lossy()).collect();
-        let instance = args.name.clone().unwrap_or_else(|| paths.join(" + "));
-        Snapshot::check_instance(&instance).map_err(|_| {
-            Error::Misuse(format!(
-                "\"{}\" cannot name a series: choose another with --name NAME",
-                human::printable(&instance)
-            ))
-        })?;
-        let files = args.exclude_files.iter().map(|file| exclude_file(file)).collect::<Result<Vec<_>>>()?;
-        let excludes = Excludes::new(&args.excludes, &files)?;
-        let lines = files.iter().flat_map(|file| file.text.lines());
-        let listed = lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(str::to_owned);
-        let patterns = args.excludes.iter().cloned().chain(listed).collect();
-        Ok(Self { instance, roots, excludes, patterns })
+/// Opens the repository, or makes the default one, and says so.
+fn open(settings: &Settings, output: &Output) -> Result<(Opened, Option<Created>)> {
+    let (opened, created) = repository::open_or_create(settings)?;
+    if let Some(created) = &created {
+        output.always(format_args!("no repository is configured: created one in {}", created.place.display()));
+        init::advise(created, output);
     }
+    opened.warnings.iter().for_each(|warning| output.warn(warning));
+    Ok((opened, created))
 }
 
-/// A directory by the name that it has without links, so that its series is the same however it is typed.
-fn root(path: &Path) -> Result<Root> {
-    let path = fs::canonicalize(path).map_err(Error::file("back up", path))?;
-    let name = path.file_name().map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
-    Ok(Root { name, path })
-}
-
-fn exclude_file(file: &Path) -> Result<ExcludeFile> {
-    let bytes = fs::read(file).map_err(Error::file("read the exclude file", file))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Error::Misuse(format!("the exclude file {} is not UTF-8 text", file.display())))?;
-    Ok(ExcludeFile { name: file.display().to_string(), text })
+/// How the backup of a snapshot ends.
+fn code(snapshot: &Snapshot) -> Code {
+    let violated = snapshot.receipt.as_ref().is_some_and(|receipt| !receipt.violations.is_empty());
+    Code::partial_if(violated || snapshot.problem_count > 0)
 }
 
 /// Takes a snapshot of the selection.
@@ -101,10 +81,20 @@ pub fn take(
     archive: &Archive,
     show: bool,
 ) -> Result<Report> {
+    let job = job(args, selection, settings, archive)?;
+    Ok(progress::attend(show, |progress| backup(archive, &job, progress))??)
+}
+
+/// What the engine is to do.
+pub fn job(args: &BackupArgs, selection: Selection, settings: &Settings, archive: &Archive) -> Result<Job<'static>> {
     let threads = threads(args.threads);
     let index = archive.index_path().parent().map(Path::to_owned);
     let mut ours = vec![settings.place.directory()];
     ours.extend(index.clone());
+    let freeze = match selection.freezing {
+        Some(freezing) => Some(freeze(freezing, &selection.instance, settings, &ours)?),
+        None => None,
+    };
     let rules = Rules {
         excludes: selection.excludes,
         one_file_system: args.one_file_system,
@@ -114,7 +104,7 @@ pub fn take(
         spool: index,
         ..Rules::default()
     };
-    let job = Job {
+    Ok(Job {
         instance: selection.instance,
         host: args.host.clone().unwrap_or_else(world::host_name),
         user: world::user_name(),
@@ -128,9 +118,29 @@ pub fn take(
         rehash: args.rehash,
         level: level(args.compression),
         threads,
+        freeze,
         clock: &time::now,
+    })
+}
+
+/// How an instance is frozen, in this place. What is written meanwhile (`ours`: the repository and the index) must not
+/// be frozen too.
+fn freeze(freezing: Freezing, instance: &str, settings: &Settings, ours: &[PathBuf]) -> Result<Freeze> {
+    let Freezing { mut freezer, max_freeze, warm_rounds, always_read, on_failure, capture: _ } = freezing;
+    if let FreezerConfig::Fsfreeze(config) = &mut freezer {
+        config.avoid = ours.iter().cloned().chain([settings.state.clone()]).collect();
+    }
+    let plan = WindowPlan {
+        instance: instance.to_owned(),
+        freezer,
+        max_freeze,
+        directory: settings.windows(),
+        guardian: vec![world::program()?.into(), GUARDIAN.into()],
+        retry: Retry::default(),
     };
-    Ok(progress::attend(show, |progress| backup(archive, &job, progress))??)
+    let always_read = Excludes::new(&always_read, &[])?;
+    let spool = settings.state.clone();
+    Ok(Freeze { plan, warm_rounds, always_read, on_failure, hold_memory: HOLD_MEMORY, spool })
 }
 
 /// zstd levels: the fastest that is worth it, zstd's own default, and the last before time explodes.
@@ -167,9 +177,14 @@ fn tell(report: &Report, output: &Output) {
     if left_out.len() > NAMED {
         output.note(format_args!("left out: {} more", human::count((left_out.len() - NAMED) as u64)));
     }
+    if let Some(receipt) = &report.snapshot.receipt {
+        // Each is named: a freezer that does not freeze makes the backup worth less than its owner thinks.
+        warn_problems(&receipt.violations, receipt.violations.len() as u64, output);
+    }
     warn_problems(&report.snapshot.problems, report.snapshot.problem_count, output);
 }
 
+/// What a program wants to know of a backup.
 fn document(report: &Report, archive: &Archive, elapsed: Duration) -> Map<String, Value> {
     let left_out = report.left_out.iter().map(|path| {
         let mut object = Map::new();
@@ -223,6 +238,12 @@ pub fn summarise(report: &Report, elapsed: Duration, out: &mut dyn Write) -> io:
         ("added", format!("{}{compression}", human::bytes(totals.bytes_added))),
         ("time", human::duration(elapsed)),
     ];
+    if let Some(receipt) = &snapshot.receipt {
+        lines.insert(0, ("window", human::window(receipt)));
+        if !receipt.violations.is_empty() {
+            lines.push(("violations", human::count(receipt.violations.len() as u64)));
+        }
+    }
     if snapshot.problem_count > 0 {
         lines.push(("problems", human::count(snapshot.problem_count)));
     }
@@ -232,45 +253,6 @@ pub fn summarise(report: &Report, elapsed: Duration, out: &mut dyn Write) -> io:
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_series_is_named_by_its_canonical_paths_unless_it_has_a_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let base = fs::canonicalize(directory.path()).unwrap();
-        fs::create_dir(base.join("a")).unwrap();
-        fs::create_dir(base.join("b")).unwrap();
-        let paths = vec![base.join("a/../a"), base.join("b")];
-        let args = BackupArgs { paths, ..BackupArgs::default() };
-        let selection = Selection::read(&args).unwrap();
-        assert_eq!(selection.instance, format!("{0}/a + {0}/b", base.display()));
-        assert_eq!(selection.roots[0].name, "a");
-        let named = BackupArgs { name: Some("wiki".into()), ..args.clone() };
-        assert_eq!(Selection::read(&named).unwrap().instance, "wiki");
-        let bad = BackupArgs { name: Some("wi\nki".into()), ..args };
-        assert!(matches!(Selection::read(&bad), Err(Error::Misuse(_))));
-    }
-
-    #[test]
-    fn what_is_not_there_is_named() {
-        let missing = BackupArgs { paths: vec!["/no/such/place".into()], ..BackupArgs::default() };
-        assert!(Selection::read(&missing).unwrap_err().to_string().contains("/no/such/place"));
-        let args = BackupArgs { paths: vec!["/".into()], excludes: vec!["[z-a]".into()], ..BackupArgs::default() };
-        assert!(matches!(Selection::read(&args), Err(Error::Exclude(_))));
-    }
-
-    #[test]
-    fn patterns_of_files_stand_in_the_record() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("list");
-        fs::write(&file, "# words\n*.bak\n\n").unwrap();
-        let args = BackupArgs {
-            paths: vec![directory.path().into()],
-            excludes: vec!["*.tmp".into()],
-            exclude_files: vec![file],
-            ..BackupArgs::default()
-        };
-        assert_eq!(Selection::read(&args).unwrap().patterns, ["*.tmp", "*.bak"]);
-    }
 
     #[test]
     fn the_repository_is_not_its_own_content() {

@@ -89,17 +89,16 @@ fn totals(totals: &Totals) -> [(&'static str, String); 8] {
     ]
 }
 
+/// What happened in a window: its first time as people read it, the others in milliseconds after that.
 fn window(receipt: &Receipt) -> Vec<(&'static str, String)> {
-    let predicted = receipt.predicted_ms.map_or_else(String::new, |ms| format!(", {} ms predicted", human::count(ms)));
+    let after = |time| format!("{:+} ms", time::milliseconds_between(receipt.requested, time));
     vec![
         ("freezer", human::printable(&receipt.freezer)),
-        ("capture", human::printable(&receipt.capture)),
+        ("window", human::window(receipt)),
         ("requested", time::local(receipt.requested)),
-        ("frozen", time::local(receipt.frozen)),
-        ("listed", time::local(receipt.listed)),
-        ("thawed", format!("{} by the {}", time::local(receipt.thawed), json::thawed_by(receipt.thawed_by))),
-        ("window", format!("{} ms{predicted}", human::count(receipt.window_ms))),
-        ("hot", format!("{}, {}", human::counted(receipt.hot_files, "file", "files"), human::bytes(receipt.hot_bytes))),
+        ("frozen", after(receipt.frozen)),
+        ("listed", after(receipt.listed)),
+        ("thawed", format!("{} by the {}", after(receipt.thawed), json::thawed_by(receipt.thawed_by))),
     ]
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use icecore_engine::Stored;
+use icecore_engine::snapshot::Snapshot;
 use serde_json::{Value, json};
 
 use super::{catalogue, open};
@@ -41,6 +42,7 @@ pub fn print(snapshots: &[&Stored], out: &mut dyn Write) -> io::Result<()> {
         ("size", Align::Right),
         ("added", Align::Right),
         ("verdict", Align::Left),
+        ("window", Align::Right),
         ("tags", Align::Left),
     ]);
     for Stored { id, snapshot } in snapshots {
@@ -51,16 +53,28 @@ pub fn print(snapshots: &[&Stored], out: &mut dyn Write) -> io::Result<()> {
             human::count(snapshot.totals.entries),
             human::bytes(snapshot.totals.bytes),
             human::bytes(snapshot.totals.bytes_added),
-            verdict(snapshot.verdict, snapshot.problem_count),
+            verdict(snapshot),
+            window(snapshot),
             human::printable(&snapshot.tags.join(", ")),
         ]);
     }
     table.print("", out)
 }
 
-fn verdict(verdict: icecore_engine::snapshot::Verdict, problems: u64) -> String {
-    match problems {
-        0 => json::verdict(verdict).to_owned(),
-        problems => format!("{}, {}", json::verdict(verdict), human::counted(problems, "problem", "problems")),
+fn verdict(snapshot: &Snapshot) -> String {
+    let violations = snapshot.receipt.as_ref().map_or(0, |receipt| receipt.violations.len() as u64);
+    let mut parts = vec![json::verdict(snapshot.verdict).to_owned()];
+    if violations > 0 {
+        parts.push(human::counted(violations, "violation", "violations"));
     }
+    if snapshot.problem_count > 0 {
+        parts.push(human::counted(snapshot.problem_count, "problem", "problems"));
+    }
+    parts.join(", ")
+}
+
+/// How long it was frozen.
+fn window(snapshot: &Snapshot) -> String {
+    let window = snapshot.receipt.as_ref().map(|receipt| format!("{} ms", human::count(receipt.window_ms)));
+    window.unwrap_or_else(|| "-".to_owned())
 }

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use icecore_engine::snapshot::Receipt;
+
 /// Bytes in binary units: `0 B`, `1023 B`, `1.00 KiB`, `12.3 MiB`, `345 GiB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -47,6 +49,14 @@ pub fn duration(time: Duration) -> String {
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// What a window was, in one line: `412 ms (380 ms predicted), 12 files and 34.0 MiB by hold`.
+pub fn window(receipt: &Receipt) -> String {
+    let predicted = receipt.predicted_ms.map_or_else(String::new, |ms| format!(" ({} ms predicted)", count(ms)));
+    let files = counted(receipt.hot_files, "file", "files");
+    let (size, capture) = (bytes(receipt.hot_bytes), printable(&receipt.capture));
+    format!("{} ms{predicted}, {files} and {size} by {capture}", count(receipt.window_ms))
 }
 
 /// How many times larger the first is than the second: `3.1:1`. `None` where it is not: there, what is stored around

@@ -68,6 +68,7 @@ pub fn snapshot(id: &SnapshotId, snapshot: &Snapshot) -> Map<String, Value> {
         ("finished", time(snapshot.finished)),
         ("parent", snapshot.parent.map(|parent| parent.to_string()).into()),
         ("verdict", verdict(snapshot.verdict).into()),
+        ("window_ms", snapshot.receipt.as_ref().map(|receipt| receipt.window_ms).into()),
         ("totals", totals(&snapshot.totals)),
         ("problem_count", snapshot.problem_count.into()),
     ];

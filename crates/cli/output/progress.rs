@@ -91,8 +91,16 @@ impl Drop for Bar {
 impl Measure {
     fn of(progress: &Progress) -> Self {
         match progress.phase() {
-            Phase::Storing | Phase::Restoring | Phase::Checking if value(&progress.bytes_total) > 0 => Self::Bytes,
-            Phase::Storing | Phase::Restoring | Phase::Checking if value(&progress.entries_total) > 0 => Self::Entries,
+            Phase::Warming | Phase::Storing | Phase::Restoring | Phase::Checking
+                if value(&progress.bytes_total) > 0 =>
+            {
+                Self::Bytes
+            }
+            Phase::Warming | Phase::Storing | Phase::Restoring | Phase::Checking
+                if value(&progress.entries_total) > 0 =>
+            {
+                Self::Entries
+            }
             _ => Self::Open,
         }
     }
@@ -116,6 +124,8 @@ fn name(phase: Phase) -> &'static str {
     match phase {
         Phase::Opening => "opening",
         Phase::Listing => "listing",
+        Phase::Warming => "warming",
+        Phase::Frozen => "frozen",
         Phase::Storing => "storing",
         Phase::Committing => "committing",
         Phase::Restoring => "restoring",

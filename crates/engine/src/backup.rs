@@ -9,24 +9,31 @@
 //! Batches hold consecutive entries. A batch without a hot entry skips the workers; the others come back in any order and
 //! are put in order before the manifest is written. The number of batches on their way is bounded, and so is memory.
 
+mod frozen;
 mod known;
+mod merge;
+mod night;
+mod pass;
 mod sequence;
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use icecore_format::entry::{Entry, Node, PathBytes, Timestamp};
+use icecore_format::entry::{PathBytes, Timestamp};
 use icecore_format::id::SnapshotId;
-use icecore_format::manifest::{ManifestWriter, Root as ManifestRoot};
-use icecore_format::snapshot::{PROBLEMS_NAMED, Problem, Root as RecordedRoot, Snapshot, Totals, Verdict};
-use icecore_repo::{ChunkReader, Session, Stored};
-use icecore_source::{Kind, ListProgress, Listed, Listing, Names, Root, Rules, Tree};
+use icecore_format::snapshot::{PROBLEMS_NAMED, Receipt, Root as RecordedRoot, Snapshot, Verdict};
+use icecore_repo::Session;
+use icecore_repo::session::Closed;
+use icecore_source::freezer::FreezerConfig;
+use icecore_source::window::WindowPlan;
+use icecore_source::{Excludes, ListProgress, Listing, Names, Root, Rules, Tree};
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
-use crate::store_file::{FileStorer, meta};
-use known::{Parent, Trust, is_stored, same_file, same_metadata};
-use sequence::{Batch, Finisher, Item, Known, Pipeline, Results};
+pub use frozen::{Rehearsal, rehearse};
+use night::Night;
+use pass::{Base, Finished, Pass};
 
 /// What to back up and how.
 pub struct Job<'a> {
@@ -58,6 +65,34 @@ pub struct Job<'a> {
     pub threads: usize,
     /// The time now.
     pub clock: &'a (dyn Fn() -> Timestamp + Sync),
+    /// How the instance is frozen; `None`: what stands there is read as it is.
+    pub freeze: Option<Freeze>,
+}
+
+/// How an instance is frozen, and what is done with the window.
+#[derive(Debug)]
+pub struct Freeze {
+    /// The freezer, the deadline, the guardian.
+    pub plan: WindowPlan,
+    /// Rounds before the window that store what changes, so that little is hot in it; at most.
+    pub warm_rounds: u8,
+    /// Files that are read in every window, whatever their times say: those written through memory maps.
+    pub always_read: Excludes,
+    /// What becomes of a run whose window was too long twice.
+    pub on_failure: OnWindowFailure,
+    /// Bytes of new content that may wait in memory for the thaw.
+    pub hold_memory: u64,
+    /// The directory where more of it waits.
+    pub spool: PathBuf,
+}
+
+/// What becomes of a run whose window was too long twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnWindowFailure {
+    /// It fails.
+    Fail,
+    /// What was read is kept, with the verdict that it deserves.
+    KeepFuzzy,
 }
 
 impl std::fmt::Debug for Job<'_> {
@@ -81,249 +116,134 @@ pub struct Report {
 
 /// Takes a snapshot.
 pub fn backup(archive: &Archive, job: &Job<'_>, progress: &Progress) -> Result<Report> {
-    let started = (job.clock)();
     Snapshot::check_instance(&job.instance).map_err(|error| Error::NotFound(error.to_string()))?;
     progress.enter(Phase::Opening);
-    let catalogue = archive.catalogue()?;
-    let parent = catalogue.newest(&job.instance, &job.host);
-    let mut warnings = catalogue.damaged.clone();
-    let tree = Tree::open(job.roots.clone())?;
-    progress.enter(Phase::Listing);
-    let counters = ListProgress::default();
-    let listing = tree.list(&job.rules, &counters)?;
-    let taken = (job.clock)();
-    progress.check()?;
-    progress.entries_total.store(listing.entries(), Relaxed);
-    progress.bytes_total.store(listing.bytes(), Relaxed);
-    progress.enter(Phase::Storing);
-    let session = Session::begin(archive.repository.clone(), archive.index.clone(), job.level)?;
-    let stored = store(archive, job, parent, &tree, &listing, &session, progress);
-    // Also after a failure: what was stored is made durable and named, so that the next run does not store it again. The
-    // writer's own failure is the cause of what the workers saw.
-    progress.enter(Phase::Committing);
-    let closed = session.close();
-    let (finished_entries, parent_failure) = match (stored, &closed) {
-        (Err(Error::Repository(icecore_repo::Error::WriterStopped)), Err(_)) => {
-            return Err(closed.err().map_or(Error::WorkerPanicked, Error::Repository));
+    let story = Story::begin(archive, job, progress)?;
+    match &job.freeze {
+        Some(freeze) if freeze.plan.freezer != FreezerConfig::None => frozen::backup(&story, freeze),
+        _ => live(&story),
+    }
+}
+
+/// What a backup knows from its beginning to its end.
+struct Story<'a> {
+    archive: &'a Archive,
+    job: &'a Job<'a>,
+    progress: &'a Progress,
+    started: Timestamp,
+    tree: Tree,
+    parent: Option<SnapshotId>,
+    base: Option<Base>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Story<'a> {
+    fn begin(archive: &'a Archive, job: &'a Job<'a>, progress: &'a Progress) -> Result<Self> {
+        let started = (job.clock)();
+        let catalogue = archive.catalogue()?;
+        let parent = catalogue.newest(&job.instance, &job.host);
+        let base = parent.map(|stored| Base::new(archive, stored.snapshot.manifest)).transpose()?;
+        let tree = Tree::open(job.roots.clone())?;
+        let parent = parent.map(|stored| stored.id);
+        Ok(Self { archive, job, progress, started, tree, parent, base, warnings: catalogue.damaged })
+    }
+
+    fn session(&self) -> Result<Session> {
+        let Archive { repository, index } = self.archive;
+        Ok(Session::begin(Arc::clone(repository), Arc::clone(index), self.job.level)?)
+    }
+
+    /// Lists the roots as they are now.
+    fn list(&self) -> Result<Listing> {
+        let listing = self.tree.list(&self.job.rules, &ListProgress::default())?;
+        self.progress.check()?;
+        self.progress.expect(listing.entries(), listing.bytes());
+        Ok(listing)
+    }
+
+    fn pass<'p>(&'p self, listing: &'p Listing, session: &'p Session, base: Option<Base>) -> Pass<'p> {
+        Pass {
+            archive: self.archive,
+            job: self.job,
+            tree: &self.tree,
+            listing,
+            session,
+            base,
+            always_read: self.job.freeze.as_ref().map(|freeze| &freeze.always_read),
+            progress: self.progress,
         }
-        (stored, _) => stored?,
-    };
-    let closed = closed?;
-    warnings.extend(parent_failure);
-    let Finished { root, mut totals, mut problems, problem_count, users, groups, changed } = finished_entries;
-    totals.chunks_new = closed.written.chunks;
-    totals.bytes_new = closed.written.plain_bytes;
-    totals.bytes_added = closed.written.stored_bytes;
-    problems.truncate(PROBLEMS_NAMED);
-    let names = Names::new();
-    let snapshot = Snapshot {
-        instance: job.instance.clone(),
-        host: job.host.clone(),
-        user: job.user.clone(),
-        program: job.program.clone(),
-        tags: job.tags.clone(),
-        roots: tree.roots().iter().map(recorded_root).collect(),
-        started,
-        taken,
-        finished: (job.clock)(),
-        manifest: root,
-        parent: parent.map(|stored| stored.id),
-        users: users.into_iter().filter_map(|uid| Some((uid, names.user(uid)?))).collect(),
-        groups: groups.into_iter().filter_map(|gid| Some((gid, names.group(gid)?))).collect(),
-        totals,
-        verdict: if changed { Verdict::Fuzzy } else { Verdict::Stable },
-        receipt: None,
-        problems,
-        problem_count,
-        excludes: job.excludes.clone(),
-        protected_until: None,
-    };
-    let id = closed.commit(&snapshot)?;
-    progress.enter(Phase::Done);
-    Ok(Report { id, snapshot, left_out: listing.left_out().to_vec(), warnings })
+    }
+
+    /// Commits what a pass wrote.
+    fn commit(&self, listing: &Listing, closed: Closed, written: Written) -> Result<Report> {
+        let job = self.job;
+        let Written { finished, taken, verdict, receipt } = written;
+        let Finished { root, totals, mut night, mut problems, problem_count, users, groups, .. } = finished;
+        night.add(closed.written);
+        let totals = night.totals(totals, self.parent.is_some());
+        problems.truncate(PROBLEMS_NAMED);
+        let names = Names::new();
+        let snapshot = Snapshot {
+            instance: job.instance.clone(),
+            host: job.host.clone(),
+            user: job.user.clone(),
+            program: job.program.clone(),
+            tags: job.tags.clone(),
+            roots: self.tree.roots().iter().map(recorded_root).collect(),
+            started: self.started,
+            taken,
+            finished: (job.clock)(),
+            manifest: root,
+            parent: self.parent,
+            users: users.into_iter().filter_map(|uid| Some((uid, names.user(uid)?))).collect(),
+            groups: groups.into_iter().filter_map(|gid| Some((gid, names.group(gid)?))).collect(),
+            totals,
+            verdict,
+            receipt,
+            problems,
+            problem_count,
+            excludes: job.excludes.clone(),
+            protected_until: None,
+        };
+        let id = closed.commit(&snapshot)?;
+        self.progress.enter(Phase::Done);
+        let warnings = self.warnings.iter().cloned().chain(night.failure).collect();
+        Ok(Report { id, snapshot, left_out: listing.left_out().to_vec(), warnings })
+    }
+}
+
+/// What is to be committed.
+struct Written {
+    finished: Finished,
+    taken: Timestamp,
+    verdict: Verdict,
+    receipt: Option<Receipt>,
+}
+
+/// Without a freeze: what stands there while it is read.
+fn live(story: &Story<'_>) -> Result<Report> {
+    story.progress.enter(Phase::Listing);
+    let listing = story.list()?;
+    let taken = (story.job.clock)();
+    story.progress.enter(Phase::Storing);
+    let session = story.session()?;
+    let stored = story.pass(&listing, &session, story.base).store(None, Night::default());
+    story.progress.enter(Phase::Committing);
+    let (finished, closed) = close(session, stored)?;
+    let verdict = if finished.changed { Verdict::Fuzzy } else { Verdict::Stable };
+    story.commit(&listing, closed, Written { finished, taken, verdict, receipt: None })
+}
+
+/// Closes a session, also after a failure: what was stored is made durable and named, so that the next run does not store it
+/// again. The pack writer's own failure is the cause of what the workers saw.
+fn close<T>(session: Session, stored: Result<T>) -> Result<(T, Closed)> {
+    let closed = session.close();
+    match (stored, closed) {
+        (Err(Error::Repository(icecore_repo::Error::WriterStopped)), Err(cause)) => Err(cause.into()),
+        (stored, closed) => Ok((stored?, closed?)),
+    }
 }
 
 fn recorded_root(root: &Root) -> RecordedRoot {
     RecordedRoot { name: root.name.clone(), path: root.path.as_os_str().as_encoded_bytes().to_vec() }
-}
-
-/// What is known when every entry is in the manifest.
-struct Finished {
-    root: ManifestRoot,
-    totals: Totals,
-    problems: Vec<Problem>,
-    problem_count: u64,
-    users: std::collections::BTreeSet<u32>,
-    groups: std::collections::BTreeSet<u32>,
-    /// Some entry was not what the listing says.
-    changed: bool,
-}
-
-fn store(
-    archive: &Archive,
-    job: &Job<'_>,
-    parent: Option<&Stored>,
-    tree: &Tree,
-    listing: &Listing,
-    session: &Session,
-    progress: &Progress,
-) -> Result<(Finished, Option<String>)> {
-    let params = archive.repository.config().cut;
-    let reader = match parent {
-        Some(_) => archive.reader().ok(),
-        None => None,
-    };
-    let intact = match parent {
-        Some(stored) => archive.index.is_intact(&stored.snapshot.manifest.id)?,
-        None => true,
-    };
-    let mut merge = Merge {
-        parent: reader
-            .as_ref()
-            .zip(parent)
-            .map(|(reader, stored)| Parent::new(&archive.index, reader, stored.snapshot.manifest)),
-        reader: reader.as_ref(),
-        intact,
-        trust: Trust { inode: !job.ignore_inode, ctime: !job.ignore_ctime, nothing: job.rehash },
-        links: Default::default(),
-    };
-    let mut finisher = Finisher::new(session.writer()?, listing);
-    std::thread::scope(|scope| {
-        let mut pipeline = Pipeline::default();
-        let mut workers = Vec::new();
-        for _ in 0..job.threads.max(1) {
-            let storer = FileStorer::new(tree, &params, job.clock, progress, session.writer()?);
-            let (work, results) = pipeline.ends();
-            workers.push(scope.spawn(move || work_off(storer, &work, results)));
-        }
-        let filled = fill(&mut pipeline, listing, &mut merge, &mut finisher, progress);
-        pipeline.close();
-        let mut worked = Ok(());
-        for worker in workers {
-            worked = worked.and(worker.join().unwrap_or(Err(Error::WorkerPanicked)));
-        }
-        // A worker's failure is the cause of a pipeline that ended early.
-        worked.and(filled)
-    })?;
-    if let Some(parent) = &mut merge.parent {
-        parent.finish();
-        finisher.totals.entries_removed = parent.removed;
-    }
-    let failure = merge.parent.and_then(|parent| parent.failure);
-    let failure = failure.map(|why| format!("the parent's manifest could not be read, files were read again: {why}"));
-    Ok((finisher.finish()?, failure))
-}
-
-/// Sends every entry of the listing through the pipeline.
-fn fill(
-    pipeline: &mut Pipeline,
-    listing: &Listing,
-    merge: &mut Merge<'_>,
-    finisher: &mut Finisher,
-    progress: &Progress,
-) -> Result<()> {
-    let mut batch = Batch::default();
-    for listed in listing.iter() {
-        batch.push(merge.decide(listed.map_err(Error::Listing)?));
-        if batch.is_full() {
-            progress.check()?;
-            pipeline.send(std::mem::take(&mut batch), finisher, progress)?;
-        }
-    }
-    pipeline.send(batch, finisher, progress)?;
-    pipeline.drain(finisher, progress)
-}
-
-/// One worker: turns the hot entries of its batches into stored ones.
-fn work_off(
-    mut storer: FileStorer<'_>,
-    work: &crossbeam_channel::Receiver<(u64, Batch)>,
-    results: Results,
-) -> Result<()> {
-    for (number, mut batch) in work {
-        for item in &mut batch.items {
-            if let Item::Hot { listed, parent } = item {
-                // A file that was hardly begun may have become something else since.
-                let class = parent.as_ref().and_then(|entry| match &entry.node {
-                    Node::File(file) if file.size >= CLASS_KEPT_FROM => Some(file.class),
-                    _ => None,
-                });
-                let outcome = storer.store(listed, class)?;
-                *item = Item::Stored { outcome, parent: parent.take() };
-            }
-        }
-        results.send(number, batch);
-    }
-    storer.finish()?;
-    results.end_well();
-    Ok(())
-}
-
-/// Files of at least this many bytes keep the class they were first cut by.
-const CLASS_KEPT_FROM: u64 = 64 << 10;
-
-/// Decides for each listed entry whether it is known.
-struct Merge<'r> {
-    parent: Option<Parent<'r>>,
-    reader: Option<&'r ChunkReader>,
-    /// Every chunk of the parent was found since the index last lost something.
-    intact: bool,
-    trust: Trust,
-    /// First path of each inode with several links: (device, inode) → path and links still to come.
-    links: std::collections::HashMap<(u64, u64), (PathBytes, u32)>,
-}
-
-impl Merge<'_> {
-    fn decide(&mut self, listed: Listed) -> Item {
-        let before = self.parent.as_mut().and_then(|parent| parent.at(&listed.path));
-        if listed.stat.kind != Kind::Directory && listed.stat.links > 1 {
-            let inode = (listed.stat.device, listed.stat.inode);
-            if let Some((first, left)) = self.links.get_mut(&inode) {
-                let first = first.clone();
-                *left -= 1;
-                if *left == 0 {
-                    self.links.remove(&inode);
-                }
-                return Item::Link { listed, first, parent: before };
-            }
-            self.links.insert(inode, (listed.path.clone(), listed.stat.links - 1));
-        }
-        if let Some(entry) = &before
-            && let Some(known) = self.carried(entry, &listed)
-        {
-            return Item::Known { entry: known, how: Known::Unchanged };
-        }
-        let renamed = match (&before, &mut self.parent) {
-            (None, Some(parent)) if !self.trust.nothing => parent.renamed(&listed.stat),
-            _ => None,
-        };
-        if let Some(entry) = renamed
-            && let Some(known) = self.carried(&entry, &listed)
-        {
-            return Item::Known { entry: known, how: Known::Renamed };
-        }
-        Item::Hot { listed, parent: before }
-    }
-
-    /// The entry with the parent's content and the listing's stat, if nothing has to be read for it.
-    fn carried(&self, entry: &Entry, listed: &Listed) -> Option<Entry> {
-        if !same_metadata_or_trusted(entry, listed, self.trust) {
-            return None;
-        }
-        if let Node::File(file) = &entry.node {
-            let known = same_file(entry, &listed.stat, self.trust);
-            if !known || !(self.intact || self.reader.is_some_and(|reader| is_stored(reader, &file.content))) {
-                return None;
-            }
-        }
-        let mut meta = meta(&listed.stat);
-        meta.xattrs.clone_from(&entry.meta.xattrs);
-        Some(Entry { path: listed.path.clone(), meta, node: entry.node.clone(), link_of: None })
-    }
-}
-
-/// Extended attributes are carried over where the ctime proves them, or where the user said that it means nothing here.
-fn same_metadata_or_trusted(entry: &Entry, listed: &Listed, trust: Trust) -> bool {
-    same_metadata(entry, &listed.stat)
-        || (listed.stat.kind == Kind::File && (!trust.ctime || !trust.inode) && same_file(entry, &listed.stat, trust))
 }

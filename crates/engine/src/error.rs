@@ -42,6 +42,30 @@ pub enum Error {
     /// No snapshot, path or series of that name.
     #[error("{0}")]
     NotFound(String),
+    /// The freeze window could not be opened or closed.
+    #[error(transparent)]
+    Window(#[from] Box<icecore_source::window::WindowError>),
+    /// The window would be longer than it may be. Nothing was frozen.
+    #[error(
+        "nothing was frozen: the window is expected to take {predicted_ms} ms ({entries} entries to list, {hot_bytes} bytes \
+         that change too fast for the warm passes), and max-freeze allows {max_ms} ms"
+    )]
+    Predicted {
+        /// Expected, in milliseconds.
+        predicted_ms: u64,
+        /// Allowed, in milliseconds.
+        max_ms: u64,
+        /// Entries to list.
+        entries: u64,
+        /// Bytes to read in the window.
+        hot_bytes: u64,
+    },
+    /// The window was longer than it may be, or somebody else thawed in it.
+    #[error("the instance was thawed before everything was read: the window took longer than max-freeze allows")]
+    WindowExceeded,
+    /// The repository failed between the two walks over the listing.
+    #[error("{} was not read in the freeze window, because the repository answered otherwise then; run the backup again", String::from_utf8_lossy(.0))]
+    NotCaptured(Vec<u8>),
     /// Every root vanished or nothing could be read.
     #[error("{0}")]
     Nothing(String),

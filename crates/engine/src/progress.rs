@@ -13,6 +13,10 @@ pub enum Phase {
     Opening,
     /// Listing the live side.
     Listing,
+    /// Storing what changes, before the freeze.
+    Warming,
+    /// The instance is frozen.
+    Frozen,
     /// Reading and storing.
     Storing,
     /// Making everything durable.
@@ -25,8 +29,17 @@ pub enum Phase {
     Done,
 }
 
-const PHASES: [Phase; 7] =
-    [Phase::Opening, Phase::Listing, Phase::Storing, Phase::Committing, Phase::Restoring, Phase::Checking, Phase::Done];
+const PHASES: [Phase; 9] = [
+    Phase::Opening,
+    Phase::Listing,
+    Phase::Warming,
+    Phase::Frozen,
+    Phase::Storing,
+    Phase::Committing,
+    Phase::Restoring,
+    Phase::Checking,
+    Phase::Done,
+];
 
 /// Counters that a story fills and others read at any time; totals are 0 until they are known.
 #[derive(Debug, Default)]
@@ -54,6 +67,15 @@ impl Progress {
     /// Begins a phase.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
+    }
+
+    /// Begins to count anew towards these totals.
+    pub fn expect(&self, entries: u64, bytes: u64) {
+        for (counter, value) in
+            [(&self.entries, 0), (&self.bytes, 0), (&self.entries_total, entries), (&self.bytes_total, bytes)]
+        {
+            counter.store(value, Relaxed);
+        }
     }
 
     /// Counts an entry and its bytes as done.

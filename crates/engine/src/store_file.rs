@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use icecore_format::cut::{CutParams, Cutter, detect};
 use icecore_format::entry::{Class, Content, Entry, File, Meta, Node, Piece, Timestamp};
@@ -47,6 +48,8 @@ pub(crate) struct FileStorer<'a> {
     buffer: Vec<u8>,
     /// Bytes of the present file that were read.
     bytes_read: u64,
+    /// When to give up.
+    deadline: Option<Instant>,
 }
 
 impl<'a> FileStorer<'a> {
@@ -57,7 +60,20 @@ impl<'a> FileStorer<'a> {
         progress: &'a Progress,
         writer: ChunkWriter,
     ) -> Self {
-        Self { tree, params, clock, progress, writer, buffer: vec![0; READ_SIZE], bytes_read: 0 }
+        Self { tree, params, clock, progress, writer, buffer: vec![0; READ_SIZE], bytes_read: 0, deadline: None }
+    }
+
+    /// Gives up with [`Error::WindowExceeded`] when the deadline has passed.
+    pub(crate) fn until(self, deadline: Option<Instant>) -> Self {
+        Self { deadline, ..self }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.progress.check()?;
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(Error::WindowExceeded),
+            _ => Ok(()),
+        }
     }
 
     /// Sends what is left on its way.
@@ -67,7 +83,7 @@ impl<'a> FileStorer<'a> {
 
     /// Reads what the listing does not hold: content, targets, extended attributes. `class` is how the file was cut before.
     pub(crate) fn store(&mut self, listed: &Listed, class: Option<Class>) -> Result<Outcome> {
-        self.progress.check()?;
+        self.check()?;
         self.bytes_read = 0;
         let attempt = match listed.stat.kind {
             Kind::File => self.store_file(listed, class)?,
@@ -234,7 +250,7 @@ impl<'a> FileStorer<'a> {
                 Ok(read) => {
                     self.bytes_read += read as u64;
                     self.progress.bytes.fetch_add(read as u64, Relaxed);
-                    self.progress.check()?;
+                    self.check()?;
                     end += read;
                     read_to += read as u64;
                     last = read_to >= extent.end;
@@ -265,12 +281,9 @@ fn failed(listed: &Listed, error: &io::Error) -> Outcome {
         Kind::Directory => Some(Node::Directory),
         _ => None,
     };
-    let entry = node.filter(|_| !gone).map(|node| Entry {
-        path: listed.path.clone(),
-        meta: meta(&listed.stat),
-        node,
-        link_of: None,
-    });
+    // Without its ctime nothing is known of it the next time, so that what is missing is tried again, and named again.
+    let meta = Meta { ctime: Timestamp::default(), ..meta(&listed.stat) };
+    let entry = node.filter(|_| !gone).map(|node| Entry { path: listed.path.clone(), meta, node, link_of: None });
     Outcome { entry, problem: Some(problem), bytes_read: 0 }
 }
 

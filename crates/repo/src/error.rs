@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use icecore_format::id::{ChunkId, PackId};
+use icecore_store::ErrorKind;
 
 /// The result of a repository operation.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -109,6 +110,14 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Content that has to wait does not fit into memory, and the spool file cannot be used.
+    #[error("the spool file in {directory} cannot be used: {source}", directory = directory.display())]
+    Spool {
+        /// Where it is.
+        directory: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The system's random source failed.
     #[error("the system's random source failed: {0}")]
     Random(getrandom::Error),
@@ -136,6 +145,14 @@ impl Error {
             self,
             Self::Damaged { .. } | Self::MissingChunk(_) | Self::DamagedChunk { .. } | Self::Store(_) | Self::Frame(_)
         )
+    }
+
+    /// Whether the bytes are surely lost where they were looked for; a store that only failed to answer has lost nothing.
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::Store(error) => matches!(error.kind, ErrorKind::NotFound | ErrorKind::Truncated),
+            error => error.is_damage(),
+        }
     }
 }
 

@@ -144,11 +144,16 @@ impl Index {
         make_private(&directory).map_err(|source| Error::State { path: directory.clone(), source })?;
         let path = directory.join("index.sqlite");
         let fail = |source| Error::Index { path: path.clone(), source };
-        let connection = match open_connection(&path).and_then(|c| usable(&c, repository).map(|usable| (c, usable))) {
-            Ok((connection, true)) => connection,
+        let connection = match open_connection(&path).and_then(|c| judge(&c, repository).map(|state| (c, state))) {
+            Ok((connection, State::Ours)) => connection,
+            // New, or being made by another process at this moment.
+            Ok((mut connection, State::Empty)) => {
+                create(&mut connection, repository).map_err(fail)?;
+                connection
+            }
             Err(error) if is_transient(&error) => return Err(fail(error)),
             // Anything else is no index of ours, or a damaged one: it is derived, so it goes.
-            Ok((_, false)) | Err(_) => {
+            Ok((_, State::Foreign)) | Err(_) => {
                 remove(&path).map_err(|source| Error::State { path: path.clone(), source })?;
                 let mut connection = open_connection(&path).map_err(fail)?;
                 create(&mut connection, repository).map_err(fail)?;
@@ -179,11 +184,11 @@ impl Index {
         self.read(generation)
     }
 
-    /// Whether every chunk below a manifest root was found at the present generation.
-    pub fn is_intact(&self, root: &ChunkId) -> Result<bool> {
+    /// The generation at which every chunk below a manifest root was found, if that is the present one.
+    pub fn intact_at(&self, root: &ChunkId) -> Result<Option<i64>> {
         self.read(|connection| {
-            let sql = "SELECT 1 FROM intact WHERE root = ? AND generation = (SELECT value FROM meta WHERE key = 'generation')";
-            connection.query_row(sql, [root.as_bytes()], |_| Ok(())).optional().map(|row| row.is_some())
+            let sql = "SELECT generation FROM intact WHERE root = ? AND generation = (SELECT value FROM meta WHERE key = 'generation')";
+            connection.query_row(sql, [root.as_bytes()], |row| row.get(0)).optional()
         })
     }
 
@@ -339,13 +344,23 @@ fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn usable(connection: &Connection, repository: RepositoryId) -> rusqlite::Result<bool> {
+/// What an SQLite file is to us.
+enum State {
+    Ours,
+    Empty,
+    Foreign,
+}
+
+fn judge(connection: &Connection, repository: RepositoryId) -> rusqlite::Result<State> {
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let schema: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if schema != SCHEMA {
-        return Ok(false);
+    match (schema, tables) {
+        (0, 0) => return Ok(State::Empty),
+        (SCHEMA, _) => {}
+        _ => return Ok(State::Foreign),
     }
     let id: Vec<u8> = connection.query_row("SELECT value FROM meta WHERE key = 'repository'", [], |row| row.get(0))?;
-    Ok(id == repository.as_bytes())
+    Ok(if id == repository.as_bytes() { State::Ours } else { State::Foreign })
 }
 
 fn create(connection: &mut Connection, repository: RepositoryId) -> rusqlite::Result<()> {

@@ -6,6 +6,7 @@
 //! | [`objects`] | sealed objects by id: what was read is what was named |
 //! | [`index`] | SQLite: chunk id → pack, frame, range; derived, may be deleted |
 //! | [`session`] | writing: `claim` decides what is new, `commit` makes a snapshot |
+//! | [`parking`] | where frames wait that are not to be compressed now |
 //! | [`reader`] | reading chunks and manifest blocks, each verified |
 //! | [`catalogue`] | the snapshots |
 //! | [`check`] | whether everything that was promised is there |
@@ -17,6 +18,7 @@ pub mod index;
 mod layout;
 pub mod objects;
 mod pack_writer;
+pub mod parking;
 pub mod reader;
 pub mod repository;
 pub mod session;
@@ -29,6 +31,7 @@ pub use catalogue::{Catalogue, Stored};
 pub use error::{Error, Result};
 pub use icecore_store::Store;
 pub use index::Index;
+pub use parking::Parking;
 pub use reader::ChunkReader;
 pub use repository::Repository;
 pub use session::{ChunkWriter, Session};

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::index::{Index, Lookup};
 use crate::objects;
 use crate::pack_writer::{Filled, PackWriter};
+use crate::parking::{Parked, Parking};
 use crate::repository::Repository;
 
 /// Plain bytes of a frame of manifest blocks: small, because they are read one by one.
@@ -87,7 +89,7 @@ pub(crate) struct Shared {
     /// The index was empty at the start and no claim was forgotten: the claims alone answer.
     claims_are_all: AtomicBool,
     /// A writer went away with chunks that never reached a pack: their claims are lies, nothing may be committed.
-    broken: AtomicBool,
+    broken: Arc<AtomicBool>,
     chunks: AtomicU64,
     plain_bytes: AtomicU64,
     stored_bytes: AtomicU64,
@@ -166,7 +168,7 @@ impl Session {
             pack_buffers: Pool::default(),
             claimed: std::array::from_fn(|_| Mutex::default()),
             claims: AtomicU64::new(0),
-            broken: AtomicBool::new(false),
+            broken: Arc::default(),
             chunks: AtomicU64::new(0),
             plain_bytes: AtomicU64::new(0),
             stored_bytes: AtomicU64::new(0),
@@ -174,6 +176,24 @@ impl Session {
         });
         let writer = PackWriter::start(&shared, leftover);
         Ok(Self { shared, writer, level, generation })
+    }
+
+    /// A place where frames wait, in memory up to `limit` bytes, then in an unnamed file in `directory`.
+    pub fn parking(&self, limit: u64, directory: &Path) -> Arc<Parking> {
+        Arc::new(Parking::new(limit, directory, Arc::clone(&self.shared.broken)))
+    }
+
+    /// A writer for one thread whose frames wait in `parking`.
+    pub fn parked_writer(&self, parking: &Arc<Parking>) -> Result<ChunkWriter> {
+        let mut writer = self.writer()?;
+        writer.parking = Some(Arc::clone(parking));
+        Ok(writer)
+    }
+
+    /// Compresses and stores what waits, by several threads.
+    pub fn unpark(&self, parking: &Parking, threads: usize) -> Result<()> {
+        let workers = (0..threads.max(1)).map(|_| self.writer()).collect::<Result<Vec<_>>>()?;
+        parking.release(workers, |writer, parked| writer.send(parked).map(drop))
     }
 
     /// A writer for one thread.
@@ -189,7 +209,13 @@ impl Session {
                 Fill::new(PackKind::Manifest, true, MANIFEST_FRAME),
             ],
             shared: Arc::clone(&self.shared),
+            parking: None,
         })
+    }
+
+    /// The index's generation when the session began.
+    pub fn generation(&self) -> i64 {
+        self.generation
     }
 
     /// What was written so far.
@@ -224,13 +250,19 @@ impl std::fmt::Debug for Closed {
 }
 
 impl Closed {
+    /// The index's generation when the session began: everything that it wrote or found was there since.
+    pub fn generation(&self) -> i64 {
+        self.generation
+    }
+
     /// Puts the snapshot record: from its return on the backup exists.
     pub fn commit(self, snapshot: &Snapshot) -> Result<SnapshotId> {
         let plain = snapshot.encode().map_err(Error::Record)?;
         let id = objects::put_snapshot(&self.shared.repository, &plain)?;
-        self.shared.index.cache_snapshots(&[(id, plain)], &[])?;
+        // The backup exists: what the index remembers of it only saves time, and may fail.
+        let _ = self.shared.index.cache_snapshots(&[(id, plain)], &[]);
         // Every chunk of this manifest was found or stored since the generation was read.
-        self.shared.index.mark_intact(&snapshot.manifest.id, self.generation)?;
+        let _ = self.shared.index.mark_intact(&snapshot.manifest.id, self.generation);
         Ok(id)
     }
 }
@@ -258,6 +290,8 @@ pub struct ChunkWriter {
     encoder: Encoder,
     sender: Sender<Filled>,
     fills: [Fill; 3],
+    /// Where frames wait, if they are not to be compressed now.
+    parking: Option<Arc<Parking>>,
 }
 
 impl std::fmt::Debug for ChunkWriter {
@@ -305,19 +339,33 @@ impl ChunkWriter {
         Ok(())
     }
 
-    fn flush(&mut self, fill: usize) -> Result<()> {
-        let fill = &mut self.fills[fill];
+    fn flush(&mut self, index: usize) -> Result<()> {
+        let fill = &mut self.fills[index];
         if fill.chunks.is_empty() {
             return Ok(());
         }
-        let buffer = self.shared.frame_buffers.take();
-        let (encoding, stored) = self.encoder.encode(&fill.plain, fill.compress, buffer);
-        let frame = Frame { encoding, plain_len: fill.plain.len() as u32, stored, chunks: fill.chunks.clone() };
-        self.sender.send(Filled { kind: fill.kind, frame }).map_err(|_| Error::WriterStopped)?;
+        let plain = std::mem::take(&mut fill.plain);
+        let parked = Parked { kind: fill.kind, compress: fill.compress, plain, chunks: fill.chunks.clone() };
+        let mut plain = match &self.parking {
+            Some(parking) => parking.park(parked)?,
+            None => self.send(parked)?,
+        };
+        plain.clear();
+        let fill = &mut self.fills[index];
+        fill.plain = plain;
         // Emptied only when the frame is on its way: a failure leaves the chunks here, and `drop` tells.
-        fill.plain.clear();
         fill.chunks.clear();
         Ok(())
+    }
+
+    /// Compresses a frame and sends it on its way; gives the buffer of its plain bytes back.
+    fn send(&mut self, parked: Parked) -> Result<Vec<u8>> {
+        let Parked { kind, compress, plain, chunks } = parked;
+        let buffer = self.shared.frame_buffers.take();
+        let (encoding, stored) = self.encoder.encode(&plain, compress, buffer);
+        let frame = Frame { encoding, plain_len: plain.len() as u32, stored, chunks };
+        self.sender.send(Filled { kind, frame }).map_err(|_| Error::WriterStopped)?;
+        Ok(plain)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The repository as a whole, over a store in memory: what was committed comes back, whatever the index or a session suffers.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
 use icecore_format::entry::{Content, Entry, File, Meta, Node, Piece, Timestamp};
 use icecore_format::id::ChunkId;
@@ -8,7 +9,7 @@ use icecore_format::keys::{Role, Secret};
 use icecore_format::manifest::{ManifestReader, ManifestWriter};
 use icecore_format::seal::Entropy;
 use icecore_format::snapshot::{Root, Snapshot, Verdict};
-use icecore_store::{Key, MemoryStore, Store};
+use icecore_store::{Key, Listed, MemoryStore, Put, Store};
 use icecore_testkit::Recording;
 use tempfile::TempDir;
 
@@ -262,4 +263,90 @@ fn a_damaged_index_file_is_made_anew() {
     drop(index);
     std::fs::write(&path, b"not a database, but long enough to be read as a header of one").unwrap();
     expect_all(&place, &stored);
+}
+
+/// A store in which something happens right after its fragments were listed.
+struct Meanwhile {
+    inner: Arc<TestStore>,
+    event: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
+impl Store for Meanwhile {
+    fn put(&self, key: &Key, parts: &[&[u8]]) -> icecore_store::Result<Put> {
+        self.inner.put(key, parts)
+    }
+
+    fn get(&self, key: &Key) -> icecore_store::Result<Vec<u8>> {
+        self.inner.get(key)
+    }
+
+    fn get_range(&self, key: &Key, range: Range<u64>, buffer: &mut Vec<u8>) -> icecore_store::Result<()> {
+        self.inner.get_range(key, range, buffer)
+    }
+
+    fn size(&self, key: &Key) -> icecore_store::Result<Option<u64>> {
+        self.inner.size(key)
+    }
+
+    fn list(
+        &self,
+        directory: &str,
+        each: &mut dyn FnMut(Listed) -> icecore_store::Result<()>,
+    ) -> icecore_store::Result<()> {
+        self.inner.list(directory, each)?;
+        if let Some(event) = self.event.lock().unwrap().take_if(|_| directory == "index") {
+            event();
+        }
+        Ok(())
+    }
+
+    fn delete(&self, key: &Key) -> icecore_store::Result<()> {
+        self.inner.delete(key)
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+#[test]
+fn a_fragment_that_is_published_during_a_listing_is_not_taken_for_gone() {
+    let place = Arc::new(Place::new());
+    let other = Arc::clone(&place);
+    let stored = Arc::new(Mutex::new(Vec::new()));
+    let committed = Arc::clone(&stored);
+    let event = move || *committed.lock().unwrap() = commit(&other, 0, 50);
+    let store = Meanwhile { inner: Arc::clone(&place.store), event: Mutex::new(Some(Box::new(event))) };
+    let repository = Arc::new(Repository::open(Arc::new(store), &place.secret).unwrap());
+    let index = Index::open(place.state.path(), repository.id()).unwrap();
+    assert_eq!(index.sync(&repository).unwrap().dropped, 0);
+    let reader = ChunkReader::new(&repository, &index).unwrap();
+    let stored = stored.lock().unwrap();
+    assert_eq!(stored.len(), 50);
+    for (id, bytes) in &*stored {
+        assert_eq!(&reader.chunk(id).unwrap()[..], &bytes[..]);
+    }
+}
+
+#[test]
+fn what_was_intact_is_not_after_something_was_lost() {
+    let place = Place::new();
+    commit(&place, 0, 20);
+    let (repository, index) = place.open();
+    let root = Catalogue::load(&repository, &index).unwrap().snapshots[0].snapshot.manifest.id;
+    let session = Session::begin(Arc::clone(&repository), Arc::clone(&index), 1).unwrap();
+    assert_eq!(index.intact_at(&root).unwrap(), Some(session.generation()));
+    session.close().unwrap();
+    let before = index.generation().unwrap();
+    index.forget_chunk(&root).unwrap();
+    assert_eq!(index.intact_at(&root).unwrap(), None);
+    let session = Session::begin(repository, index, 1).unwrap();
+    assert!(session.generation() > before);
+    session.close().unwrap();
 }

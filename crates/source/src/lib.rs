@@ -9,10 +9,13 @@
 //! | [`excludes`] | what is left out by name |
 //! | [`names`] | users and groups by name |
 //! | [`target`] | a directory that is restored into |
+//! | [`freezer`] | how an instance is made quiet, and woken |
+//! | [`window`] | the time between: journal, guardian, thaw, recovery |
 //!
 //! Whatever differs between operating systems stands in `os`.
 
 pub mod excludes;
+pub mod freezer;
 pub mod listing;
 pub mod live_file;
 pub mod names;
@@ -21,6 +24,7 @@ pub mod stat;
 #[cfg(unix)]
 pub mod target;
 pub mod tree;
+pub mod window;
 
 pub use excludes::{ExcludeError, ExcludeFile, Excludes};
 pub use listing::{ListProgress, Listed, Listing, Rules};

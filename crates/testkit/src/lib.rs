@@ -6,8 +6,10 @@
 //! | [`recording`] | a store that remembers each call: economy tests |
 //! | [`faulty`] | a store that fails or lies when it is told to: damage tests |
 //! | [`crash`] | a store that remembers what a loss of power would have left: crash tests |
+//! | [`live`] | a writer that never rests, and the scripts that freeze it |
 //! | [`small_disk`] | a file system that is soon full |
 //! | [`mod@small_repository`] | a repository that a small tree fills with packs |
+//! | [`spe`] | a simulator of the API that freezes MailStore instances |
 //!
 //! The three stores are decorators: they wrap any other store, each other included.
 
@@ -16,14 +18,17 @@ use std::io::Write as _;
 pub mod conformance;
 pub mod crash;
 pub mod faulty;
+pub mod live;
 pub mod recording;
 pub mod small_disk;
 pub mod small_repository;
+pub mod spe;
 
 pub use conformance::conformance;
 pub use crash::{CrashLog, Fate};
 pub use faulty::{Fault, Faulty};
 pub use icecore_store::{Key, MemoryStore, Store};
+pub use live::Live;
 pub use recording::Recording;
 pub use small_disk::SmallDisk;
 pub use small_repository::small_repository;

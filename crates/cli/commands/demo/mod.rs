@@ -71,6 +71,7 @@ impl Stage {
             password: PasswordSource::File(base.join("password")),
             state: base.join("state"),
             can_ask: false,
+            configuration: None,
         };
         let nights = [base.join("restored-first-night"), base.join("restored-second-night")];
         Self {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::iter::Peekable;
 
 use icecore_format::entry::{Content, Entry, File, Node, Piece, Timestamp, compare_paths};
-use icecore_format::manifest::{Entries, ManifestReader, Root, pieces};
+use icecore_format::manifest::{Entries, ManifestReader, ReadError, ReadFault, Root, pieces};
 use icecore_repo::{ChunkReader, Index};
 use icecore_source::{Kind, Stat};
 
@@ -61,13 +61,8 @@ impl<'r> Parent<'r> {
                     Ordering::Greater => return None,
                 },
                 Err(error) => {
-                    // The block counts as not stored from here on, so that this backup stores it again if it has to.
-                    if let Err(error) = self.index.forget_chunk(&error.block) {
-                        self.failure = Some(error.to_string());
-                        self.entries = None;
-                        return None;
-                    }
                     self.failure = Some(error.to_string());
+                    forget(self.index, error);
                 }
             }
             entries.next();
@@ -150,11 +145,26 @@ pub(crate) fn same_metadata(entry: &Entry, stat: &Stat) -> bool {
     same_kind && entry.meta.inode == stat.inode && entry.meta.ctime == stat.ctime && entry.meta.mtime == stat.mtime
 }
 
+/// A lost block counts as not stored from here on, so that this backup stores it again if it has to.
+fn forget(index: &Index, error: &ReadError<icecore_repo::Error>) {
+    let lost = match error.fault.as_ref() {
+        ReadFault::Source(source) => source.is_loss(),
+        _ => true,
+    };
+    if lost {
+        // If the index cannot do that, the block stays as damaged as it is, and `check` says so.
+        let _ = index.forget_chunk(&error.block);
+    }
+}
+
 /// Whether every chunk of a file that would be carried over still stands in the index.
-pub(crate) fn is_stored(reader: &ChunkReader, content: &Content) -> bool {
+pub(crate) fn is_stored(index: &Index, reader: &ChunkReader, content: &Content) -> bool {
     pieces(reader, content).all(|piece| match piece {
         Ok(Piece::Chunk { id, .. }) => reader.locate(&id).is_ok(),
         Ok(Piece::Hole { .. }) => true,
-        Err(_) => false,
+        Err(error) => {
+            forget(index, &error);
+            false
+        }
     })
 }

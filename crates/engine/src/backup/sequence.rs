@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use icecore_format::entry::{Content, Entry, File, Node, PathBytes, Xattr};
+use icecore_format::manifest::ManifestWriter;
 use icecore_format::snapshot::{PROBLEMS_NAMED, Problem, ProblemKind, Totals};
 use icecore_repo::ChunkWriter;
 use icecore_source::{Kind, Listed, Listing, Stat};
 
-use super::{Finished, ManifestWriter};
+use super::night::Night;
+use super::pass::Finished;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::store_file::{Outcome, meta};
@@ -36,7 +38,7 @@ pub(super) enum Item {
     /// Has to be read.
     Hot { listed: Listed, parent: Option<Entry> },
     /// Was read.
-    Stored { outcome: Outcome, parent: Option<Entry> },
+    Stored { path: PathBytes, outcome: Outcome, parent: Option<Entry> },
     /// A further link to the inode of `first`, which comes before it.
     Link { listed: Listed, first: PathBytes, parent: Option<Entry> },
 }
@@ -92,6 +94,11 @@ impl Drop for Results {
     }
 }
 
+/// Takes items in manifest order.
+pub(super) trait Sink {
+    fn take(&mut self, item: Item, progress: &Progress) -> Result<()>;
+}
+
 /// Numbers batches, hands those with work to the workers, and gives all of them on in order.
 pub(super) struct Pipeline {
     work: Option<Sender<(u64, Batch)>>,
@@ -117,7 +124,7 @@ impl Pipeline {
         (self.work_end.clone(), Results { sender: self.results_end.clone(), ended_well: false })
     }
 
-    pub(super) fn send(&mut self, batch: Batch, finisher: &mut Finisher, progress: &Progress) -> Result<()> {
+    pub(super) fn send(&mut self, batch: Batch, sink: &mut impl Sink, progress: &Progress) -> Result<()> {
         let number = self.sent;
         self.sent += 1;
         if batch.hot == 0 {
@@ -128,19 +135,19 @@ impl Pipeline {
         while let Ok(done) = self.results.try_recv() {
             self.accept(done)?;
         }
-        self.advance(finisher, progress)?;
+        self.advance(sink, progress)?;
         while self.sent - self.finished >= BATCHES {
             self.receive()?;
-            self.advance(finisher, progress)?;
+            self.advance(sink, progress)?;
         }
         Ok(())
     }
 
     /// Waits for the rest.
-    pub(super) fn drain(&mut self, finisher: &mut Finisher, progress: &Progress) -> Result<()> {
+    pub(super) fn drain(&mut self, sink: &mut impl Sink, progress: &Progress) -> Result<()> {
         self.work = None;
         while self.finished < self.sent {
-            self.advance(finisher, progress)?;
+            self.advance(sink, progress)?;
             if self.finished < self.sent {
                 self.receive()?;
             }
@@ -166,11 +173,11 @@ impl Pipeline {
         Ok(())
     }
 
-    fn advance(&mut self, finisher: &mut Finisher, progress: &Progress) -> Result<()> {
+    fn advance(&mut self, sink: &mut impl Sink, progress: &Progress) -> Result<()> {
         while let Some(batch) = self.waiting.remove(&self.finished) {
             self.finished += 1;
             for item in batch.items {
-                finisher.finish_item(item, progress)?;
+                sink.take(item, progress)?;
             }
         }
         Ok(())
@@ -189,7 +196,8 @@ struct Linked {
 pub(super) struct Finisher {
     manifest: ManifestWriter,
     writer: ChunkWriter,
-    pub(super) totals: Totals,
+    totals: Totals,
+    pub(super) night: Night,
     problems: Vec<Problem>,
     problem_count: u64,
     users: BTreeSet<u32>,
@@ -201,11 +209,12 @@ pub(super) struct Finisher {
 }
 
 impl Finisher {
-    pub(super) fn new(writer: ChunkWriter, listing: &Listing) -> Self {
+    pub(super) fn new(writer: ChunkWriter, listing: &Listing, night: Night) -> Self {
         Self {
             manifest: ManifestWriter::new(),
             writer,
             totals: Totals::default(),
+            night,
             problem_count: listing.problem_count(),
             problems: listing.problems().to_vec(),
             users: BTreeSet::new(),
@@ -222,54 +231,13 @@ impl Finisher {
         Ok(Finished {
             root,
             totals: self.totals,
+            night: self.night,
             problems: self.problems,
             problem_count: self.problem_count,
             users: self.users,
             groups: self.groups,
             changed: self.changed,
         })
-    }
-
-    fn finish_item(&mut self, item: Item, progress: &Progress) -> Result<()> {
-        match item {
-            Item::Known { entry, how } => {
-                progress.done(entry.size());
-                if let Node::File(_) = entry.node {
-                    self.totals.files_unchanged += 1;
-                    self.totals.files_renamed += u64::from(how == Known::Renamed);
-                }
-                self.push(entry)
-            }
-            Item::Stored { outcome, parent } => {
-                let Outcome { entry, problem, bytes_read } = outcome;
-                self.totals.bytes_read += bytes_read;
-                if let Some(problem) = problem {
-                    self.note(problem);
-                }
-                let Some(entry) = entry else { return Ok(()) };
-                self.count_file(&entry, parent.as_ref());
-                self.push(entry)
-            }
-            Item::Link { listed, first, parent } => {
-                progress.done(if listed.stat.kind == Kind::File { listed.stat.size } else { 0 });
-                let linked = self.linked(&first, &listed.stat);
-                if linked.as_ref().is_none_or(|linked| is_missing(&linked.node)) {
-                    self.note(Problem {
-                        path: listed.path.clone(),
-                        kind: ProblemKind::Unreadable,
-                        message: "a hard link to what could not be read".to_owned(),
-                    });
-                }
-                let Some(Linked { node, xattrs, .. }) = linked else { return Ok(()) };
-                let mut meta = meta(&listed.stat);
-                meta.xattrs = xattrs;
-                let entry = Entry { path: listed.path, meta, node, link_of: Some(first) };
-                self.count_file(&entry, parent.as_ref());
-                self.push(entry)
-            }
-            // Workers turn every hot item into a stored one before they send a batch back.
-            Item::Hot { .. } => Err(Error::WorkerPanicked),
-        }
     }
 
     /// What stands at `first`. If it vanished while this link to it stayed, a file's content cannot be told, and of
@@ -290,12 +258,15 @@ impl Finisher {
 
     fn count_file(&mut self, entry: &Entry, parent: Option<&Entry>) {
         let Node::File(file) = &entry.node else { return };
-        match parent.map(|parent| &parent.node) {
-            Some(Node::File(before)) if before.content == file.content && before.size == file.size => {
-                self.totals.files_unchanged += 1;
-            }
-            Some(_) => self.totals.files_changed += 1,
-            None => self.totals.files_new += 1,
+        let before = parent.map(|parent| &parent.node);
+        if matches!(before, Some(Node::File(before)) if before.content == file.content && before.size == file.size)
+            || !self.night.is_first_sight(&entry.path)
+        {
+            return;
+        }
+        match before {
+            Some(_) => self.night.files_changed += 1,
+            None => self.night.files_new += 1,
         }
     }
 
@@ -333,4 +304,45 @@ impl Finisher {
 
 fn is_missing(node: &Node) -> bool {
     matches!(node, Node::File(file) if file.content == Content::Missing)
+}
+
+impl Sink for Finisher {
+    fn take(&mut self, item: Item, progress: &Progress) -> Result<()> {
+        match item {
+            Item::Known { entry, how } => {
+                progress.done(entry.size());
+                self.night.files_renamed += u64::from(how == Known::Renamed);
+                self.push(entry)
+            }
+            Item::Stored { outcome, parent, .. } => {
+                let Outcome { entry, problem, bytes_read } = outcome;
+                self.night.bytes_read += bytes_read;
+                if let Some(problem) = problem {
+                    self.note(problem);
+                }
+                let Some(entry) = entry else { return Ok(()) };
+                self.count_file(&entry, parent.as_ref());
+                self.push(entry)
+            }
+            Item::Link { listed, first, parent } => {
+                progress.done(if listed.stat.kind == Kind::File { listed.stat.size } else { 0 });
+                let linked = self.linked(&first, &listed.stat);
+                if linked.as_ref().is_none_or(|linked| is_missing(&linked.node)) {
+                    self.note(Problem {
+                        path: listed.path.clone(),
+                        kind: ProblemKind::Unreadable,
+                        message: "a hard link to what could not be read".to_owned(),
+                    });
+                }
+                let Some(Linked { node, xattrs, .. }) = linked else { return Ok(()) };
+                let mut meta = meta(&listed.stat);
+                meta.xattrs = xattrs;
+                let entry = Entry { path: listed.path, meta, node, link_of: Some(first) };
+                self.count_file(&entry, parent.as_ref());
+                self.push(entry)
+            }
+            // Workers turn every hot item into a stored one before they send a batch back.
+            Item::Hot { .. } => Err(Error::WorkerPanicked),
+        }
+    }
 }

@@ -56,6 +56,7 @@ impl Place {
             rehash: false,
             level: 1,
             threads: 2,
+            freeze: None,
             clock: &|| Timestamp { seconds: 4_000_000_000, nanos: 0 },
         };
         let report = backup(&self.archive, &job, &Progress::default()).unwrap();

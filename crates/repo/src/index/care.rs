@@ -66,9 +66,16 @@ impl Index {
         })
     }
 
-    /// Forgets every place of a chunk that could not be read, so that it counts as not stored.
+    /// Forgets every place of a chunk that is damaged or missing, so that it counts as not stored. A pack that no fragment
+    /// names goes as a whole, because a fragment would be made of its rows.
     pub fn forget_chunk(&self, chunk: &ChunkId) -> Result<()> {
         self.write(|transaction| {
+            let sql = "SELECT DISTINCT f.pack FROM chunks c JOIN frames f ON f.frame = c.frame
+                WHERE c.id = ? AND f.pack NOT IN (SELECT pack FROM listed)";
+            let mut unlisted = transaction.prepare_cached(sql)?;
+            let unlisted: Vec<i64> =
+                unlisted.query_map([chunk.as_bytes()], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            drop_packs(transaction, &unlisted)?;
             transaction.execute("DELETE FROM chunks WHERE id = ?", [chunk.as_bytes()])?;
             transaction.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'", []).map(drop)
         })

@@ -45,15 +45,16 @@ impl Index {
     /// Reads the fragments that are new since the last call and drops what gone ones alone named, before anything is
     /// answered. A writer cannot open fragments: its index holds what this host stored itself.
     pub fn sync(&self, repository: &Repository) -> Result<Synced> {
-        let mut present = BTreeSet::new();
-        repository.store().list(layout::FRAGMENTS, &mut |listed| {
-            present.extend(layout::id_of::<FragmentId>(&listed.key));
-            Ok(())
-        })?;
+        // What is known now was durable before the listing begins: if it is not listed, it is gone.
         let known: HashSet<FragmentId> = self.read(|connection| {
             let mut statement = connection.prepare("SELECT id FROM fragments")?;
             let rows = statement.query_map([], |row| id(row, 0, FragmentId::from_slice))?;
             rows.collect()
+        })?;
+        let mut present = BTreeSet::new();
+        repository.store().list(layout::FRAGMENTS, &mut |listed| {
+            present.extend(layout::id_of::<FragmentId>(&listed.key));
+            Ok(())
         })?;
         let mut synced = Synced::default();
         if repository.open_key().is_ok() {

@@ -8,6 +8,9 @@ mod names;
 mod unix;
 #[cfg(unix)]
 mod unix_target;
+#[cfg(target_os = "linux")]
+#[path = "linux_window.rs"]
+pub(crate) mod window;
 #[cfg(windows)]
 mod windows;
 

@@ -1,0 +1,68 @@
+//! `icecore instance test-freeze`: a window as a backup's, of which nothing is stored.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use icecore_engine::backup::{Rehearsal, rehearse};
+use serde_json::json;
+
+use crate::args::{BackupArgs, TestFreezeArgs};
+use crate::commands::backup::{self, Selection};
+use crate::commands::open;
+use crate::error::Result;
+use crate::exit::Code;
+use crate::output::{Output, human, json, progress};
+use crate::settings::Settings;
+
+/// Runs the command.
+pub fn run(args: &TestFreezeArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
+    let configuration = settings.configuration()?;
+    let instance = configuration.instance(&args.name)?;
+    let as_backup = BackupArgs { threads: args.threads, ..BackupArgs::default() };
+    let selection = Selection::of_instance(&as_backup, instance, configuration, settings)?;
+    // Without it nobody knows what is hot.
+    let opened = open(settings, output)?;
+    let job = backup::job(&as_backup, selection, settings, &opened.archive)?;
+    let show = output.manner().progress;
+    let rehearsal = progress::attend(show, |progress| rehearse(&opened.archive, &job, progress))??;
+    if output.manner().json {
+        output.document(json!({
+            "instance": instance.name,
+            "window_ms": milliseconds(rehearsal.window),
+            "listing_ms": milliseconds(rehearsal.listing),
+            "entries": rehearsal.entries,
+            "hot_files": rehearsal.hot.0,
+            "hot_bytes": rehearsal.hot.1,
+            "thawed_by": json::thawed_by(rehearsal.thawed_by),
+            "in_time": rehearsal.in_time,
+        }))?;
+    } else {
+        print(&instance.name, &rehearsal, output)?;
+    }
+    if !rehearsal.in_time {
+        output.warn("the instance was thawed before the listing was done: allow more with max-freeze");
+    }
+    Ok(Code::partial_if(!rehearsal.in_time))
+}
+
+fn print(instance: &str, rehearsal: &Rehearsal, out: &mut dyn Write) -> io::Result<()> {
+    let Rehearsal { entries, hot: (files, bytes), window, listing, thawed_by, .. } = rehearsal;
+    let ms = |duration| format!("{} ms", human::count(milliseconds(duration)));
+    writeln!(out, "instance {} froze and thawed; nothing was stored", human::printable(instance))?;
+    human::fields(
+        out,
+        [
+            ("window", format!("{}, thawed by the {}", ms(*window), json::thawed_by(*thawed_by))),
+            ("listing", format!("{} of it, for {}", ms(*listing), human::counted(*entries, "entry", "entries"))),
+            ("changed", format!("{}, {}", human::counted(*files, "file", "files"), human::bytes(*bytes))),
+            (
+                "a real night",
+                format!("at least {}; what changed is read before it, and again if it goes on changing", ms(*window)),
+            ),
+        ],
+    )
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

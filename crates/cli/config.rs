@@ -1,0 +1,178 @@
+//! The configuration file: which repository, which instances, how each is frozen.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`error`] | what is wrong, with file, line and key |
+//! | [`section`] | TOML values read by key and type |
+//! | [`mod@file`] | the keys of the file and what they mean |
+//! | [`freezer`] | those of `[instance.freezer]` |
+//! | [`check`] | whether the roots stand where the file says |
+//!
+//! What the file says is judged as soon as it is read; what stands on the disk only for the instance that is used, so that
+//! a lost disk keeps nobody from restoring.
+
+mod check;
+mod error;
+mod file;
+mod freezer;
+mod section;
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use icecore_engine::backup::OnWindowFailure;
+use icecore_source::freezer::FreezerConfig;
+
+pub use self::check::Ours;
+pub use self::error::{ConfigError, Mark};
+use self::section::nearest;
+use crate::error::{Error, Result};
+
+/// What a configuration file says.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// The file.
+    pub file: Arc<Path>,
+    /// The repository, if it is named there.
+    pub repository: Option<Repository>,
+    /// The instances, in the order of the file.
+    pub instances: Vec<Instance>,
+}
+
+/// `[repository]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// Where it is, as it was written.
+    pub url: String,
+    /// What opens it.
+    pub password_file: Option<PathBuf>,
+}
+
+/// `[[instance]]`.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// Its name, and that of its series.
+    pub name: String,
+    /// Its directories; at least one.
+    pub roots: Vec<InstanceRoot>,
+    /// What is left out, as it was written.
+    pub exclude: Vec<String>,
+    /// How it is frozen.
+    pub freezing: Freezing,
+    /// When it is backed up.
+    pub schedule: Option<String>,
+    /// Which of its snapshots are kept.
+    pub keep: Keep,
+    /// The program, with its arguments, that tests a restored copy.
+    pub verify: Option<Vec<String>>,
+}
+
+/// A directory of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceRoot {
+    /// Its name in snapshots.
+    pub name: String,
+    /// Where it stands; absolute.
+    pub path: PathBuf,
+    /// Where that is written.
+    pub at: Mark,
+}
+
+/// How an instance is frozen and captured.
+#[derive(Debug, Clone)]
+pub struct Freezing {
+    /// What makes it quiet.
+    pub freezer: FreezerConfig,
+    /// How hot content is secured.
+    pub capture: Capture,
+    /// How long the window may be.
+    pub max_freeze: Duration,
+    /// How many passes over the live files may come before it.
+    pub warm_rounds: u8,
+    /// What is read in the window whatever its times say, as it was written.
+    pub always_read: Vec<String>,
+    /// What becomes of a run whose window failed.
+    pub on_failure: OnWindowFailure,
+}
+
+/// How hot content is secured in the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capture {
+    /// By the best means that there is: at present, it is read.
+    Auto,
+    /// It is read.
+    Hold,
+}
+
+/// How many snapshots of each kind are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Kind and number, such as `daily` and 14, in the order of [`KEEP_KINDS`].
+    pub rules: Vec<(&'static str, u32)>,
+}
+
+/// What can be kept a number of.
+pub const KEEP_KINDS: [&str; 6] = ["last", "hourly", "daily", "weekly", "monthly", "yearly"];
+
+impl Configuration {
+    /// Reads the file that the user named, or else the first of `places` that is there.
+    pub fn find(named: Option<&Path>, places: &[PathBuf]) -> Result<Option<Self>> {
+        if let Some(file) = named {
+            return Self::read(file).map(Some);
+        }
+        for file in places {
+            match Self::read(file) {
+                Err(Error::File { source, .. }) if is_absence(source.kind()) => {}
+                read => return read.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(file: &Path) -> Result<Self> {
+        let bytes = fs::read(file).map_err(Error::file("read the configuration", file))?;
+        Ok(Self::parse(file, &bytes)?)
+    }
+
+    /// The instance of a name.
+    pub fn instance(&self, name: &str) -> Result<&Instance> {
+        self.instances.iter().find(|instance| instance.name == name).ok_or_else(|| {
+            let names: Vec<_> = self.instances.iter().map(|instance| instance.name.as_str()).collect();
+            let next = match nearest(name, &names) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None if names.is_empty() => "it configures none".to_owned(),
+                None => format!("it configures {}", names.join(", ")),
+            };
+            Error::Misuse(format!("no instance {name:?} is configured in {}: {next}", self.file.display()))
+        })
+    }
+
+    /// The instances of these names, each once; all of them if `all`.
+    pub fn chosen(&self, names: &[String], all: bool) -> Result<Vec<&Instance>> {
+        if all && self.instances.is_empty() {
+            return Err(Error::Misuse(format!("no instance is configured in {}", self.file.display())));
+        }
+        if all {
+            return Ok(self.instances.iter().collect());
+        }
+        let mut chosen: Vec<&Instance> = Vec::with_capacity(names.len());
+        for name in names {
+            let instance = self.instance(name)?;
+            if !chosen.iter().any(|other| other.name == instance.name) {
+                chosen.push(instance);
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+/// A place without a configuration, as against one that cannot be read.
+fn is_absence(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests;

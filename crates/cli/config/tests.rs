@@ -1,0 +1,279 @@
+use std::os::unix::fs::symlink;
+
+use icecore_source::freezer::CommandConfig;
+
+use super::*;
+
+const FILE: &str = "/etc/icecore/config.toml";
+
+fn parse(text: &str) -> std::result::Result<Configuration, ConfigError> {
+    Configuration::parse(Path::new(FILE), text.as_bytes())
+}
+
+/// An instance with some more lines, from line 4 on.
+fn instance(lines: &str) -> String {
+    format!("[[instance]]\nname = 'a'\nroots = {{ base = '/srv/a' }}\n{lines}")
+}
+
+/// A command freezer with some more lines, from line 5 on.
+fn command(lines: &str) -> String {
+    instance(&format!("[instance.freezer]\n{lines}"))
+}
+
+fn refuse(text: &str) -> String {
+    parse(text).expect_err(text).to_string()
+}
+
+#[test]
+fn the_whole_of_it_is_understood() {
+    let text = r#"
+[repository]
+url = "/srv/icecore"
+password-file = "/etc/icecore/password"
+
+[[instance]]
+name = "cust01"
+roots = { base = "/srv/mailstore/cust01", archive = "/mnt/slow/cust01" }
+exclude = ["*.tmp"]
+always-read = ["*.fdb"]
+capture = "hold"
+max-freeze = "1m 30s"
+warm-rounds = 2
+on-window-failure = "keep-fuzzy"
+schedule = "daily 02:00"
+keep = { daily = 14, weekly = 8, monthly = 12 }
+verify = ["gfix", "-v", "-full", "{base}/MailStoreMaster.fdb"]
+
+[instance.freezer]
+kind = "command"
+freeze = ["/usr/local/bin/app-freeze", "cust01"]
+thaw = ["/usr/local/bin/app-thaw", "cust01"]
+timeout = "5s"
+
+[[instance]]
+name = "wiki"
+roots.base = "/srv/wiki"
+freezer = { kind = "fsfreeze", mount = "/srv" }
+
+[[instance]]
+name = "mail"
+roots = { base = "/srv/mail" }
+freezer = { kind = "mailstore", endpoint = "https://h", user = "u", password-file = "/p", instance-id = "i", ca-file = "/ca" }
+"#;
+    let read = parse(text).unwrap();
+    let repository = read.repository.as_ref().unwrap();
+    assert_eq!(repository.url, "/srv/icecore");
+    assert_eq!(repository.password_file.as_deref(), Some(Path::new("/etc/icecore/password")));
+    let first = read.instance("cust01").unwrap();
+    let roots: Vec<_> = first.roots.iter().map(|root| (root.name.as_str(), root.at.line)).collect();
+    assert_eq!(roots, [("archive", 8), ("base", 8)]);
+    assert_eq!(first.exclude, ["*.tmp"]);
+    assert_eq!(first.schedule.as_deref(), Some("daily 02:00"));
+    assert_eq!(first.keep.rules, [("daily", 14), ("weekly", 8), ("monthly", 12)]);
+    assert_eq!(first.verify.as_ref().unwrap()[0], "gfix");
+    let freezing = &first.freezing;
+    assert_eq!(freezing.always_read, ["*.fdb"]);
+    assert!(matches!(freezing.capture, Capture::Hold));
+    assert!(matches!(freezing.on_failure, OnWindowFailure::KeepFuzzy));
+    assert_eq!((freezing.max_freeze, freezing.warm_rounds), (Duration::from_secs(90), 2));
+    let expected = CommandConfig {
+        freeze: vec!["/usr/local/bin/app-freeze".into(), "cust01".into()],
+        thaw: vec!["/usr/local/bin/app-thaw".into(), "cust01".into()],
+        status: None,
+        timeout_ms: 5_000,
+    };
+    assert_eq!(freezing.freezer, FreezerConfig::Command(expected));
+    let second = &read.instance("wiki").unwrap().freezing;
+    assert!(matches!(&second.freezer, FreezerConfig::Fsfreeze(config) if config.mount == Path::new("/srv")));
+    let third = &read.instance("mail").unwrap().freezing;
+    assert!(matches!(&third.freezer, FreezerConfig::Mailstore(config) if config.timeout_ms == 60_000));
+}
+
+#[test]
+fn what_is_not_said_is_careful() {
+    let read = parse(&format!("\u{feff}{}", instance(""))).unwrap();
+    let freezing = &read.instances[0].freezing;
+    assert_eq!(freezing.freezer, FreezerConfig::None);
+    assert!(matches!((&freezing.capture, freezing.on_failure), (Capture::Auto, OnWindowFailure::Fail)));
+    assert_eq!((freezing.max_freeze, freezing.warm_rounds), (Duration::from_secs(30), 3));
+    assert!(parse("").unwrap().instances.is_empty());
+}
+
+#[test]
+fn every_error_names_file_line_and_key() {
+    let cases = [
+        // Text that is no TOML.
+        ("[repository]\nurl = ".to_owned(), 2, "", ""),
+        (instance("name = 'b'"), 4, "", "duplicate key"),
+        // Keys.
+        ("[repositry]".into(), 1, "repositry", "did you mean \"repository\"?"),
+        ("xyz = 1".into(), 1, "xyz", "the keys here are repository, instance"),
+        (instance("max-freze = '1s'"), 4, "instance.max-freze", "did you mean \"max-freeze\"?"),
+        ("[repository]\npassword-file = '/p'".into(), 1, "repository.url", "is missing: write"),
+        ("\n[[instance]]\nroots = { a = '/a' }".into(), 2, "instance.name", "is missing: write"),
+        ("[[instance]]\nname = 'a'".into(), 1, "instance.roots", "is missing: write"),
+        (format!("{}{}", instance(""), instance("")), 5, "instance.name", "choose another name"),
+        // Types.
+        ("repository = 'x'".into(), 1, "repository", "must be a table, as in repository = {"),
+        ("[instance]\nname = 'a'".into(), 1, "instance", "each below a line [[instance]], and is a table"),
+        ("instance = ['a']".into(), 1, "instance", "each below a line [[instance]], and is a text"),
+        ("[[instance]]\nname = 7".into(), 2, "instance.name", "must be a text in quotes, and is a number"),
+        ("[[instance]]\nname = ''".into(), 2, "instance.name", "is empty"),
+        ("[[instance]]\nname = \"a\\nb\"".into(), 2, "instance.name", "cannot name an instance"),
+        (instance("exclude = 'x'"), 4, "instance.exclude", "must be a list of texts"),
+        (instance("exclude = ['x',\n 5]"), 5, "instance.exclude", "must be a text in quotes, and is a number"),
+        (instance("exclude = ['[z-a]']"), 4, "instance.exclude", "is not a pattern"),
+        (instance("always-read = ['[z-a]']"), 4, "instance.always-read", "is not a pattern"),
+        // Places.
+        ("[repository]\nurl = 'ice'".into(), 2, "repository.url", "is not an absolute path"),
+        ("[[instance]]\nname = 'a'\nroots = {}".into(), 3, "instance.roots", "names no directory"),
+        ("[[instance]]\nname = 'a'\nroots = '/a'".into(), 3, "instance.roots", "must be a table"),
+        ("[[instance]]\nname = 'a'\n[instance.roots]\n\nb = 'c'".into(), 5, "instance.roots.b", "absolute path"),
+        ("[[instance]]\nname = 'a'\nroots = { '..' = '/c' }".into(), 3, "instance.roots...", "cannot name a root"),
+        // Words, numbers, durations.
+        (instance("capture = 'snapshoot'"), 4, "instance.capture", "did you mean \"snapshot\"?"),
+        (instance("capture = 'x'"), 4, "instance.capture", "write one of auto, hold, clone, snapshot"),
+        (instance("capture = 'clone'"), 4, "instance.capture", "is not supported yet: write auto or hold"),
+        (instance("on-window-failure = 'keep'"), 4, "instance.on-window-failure", "did you mean \"keep-fuzzy\"?"),
+        (instance("warm-rounds = 11"), 4, "instance.warm-rounds", "from 0 to 10"),
+        (instance("warm-rounds = -1"), 4, "instance.warm-rounds", "from 0 to 10"),
+        (instance("max-freeze = 30"), 4, "instance.max-freeze", "a duration in quotes"),
+        (instance("max-freeze = 'soon'"), 4, "instance.max-freeze", "is not a duration"),
+        (instance("max-freeze = '-3s'"), 4, "instance.max-freeze", "is not a duration"),
+        (instance("max-freeze = '0s'"), 4, "instance.max-freeze", "is out of bounds"),
+        (instance("max-freeze = '9h'"), 4, "instance.max-freeze", "is out of bounds"),
+        (instance("keep = { dayly = 1 }"), 4, "instance.keep.dayly", "did you mean \"daily\"?"),
+        (instance("keep = { daily = 0 }"), 4, "instance.keep.daily", "from 1 to"),
+        (instance("verify = 'gfix'"), 4, "instance.verify", "must be a list of texts"),
+        (instance("schedule = 2"), 4, "instance.schedule", "must be a text in quotes"),
+        // Freezers.
+        (instance("freezer = 'command'"), 4, "instance.freezer", "must be a table"),
+        (command(""), 4, "instance.freezer.kind", "is missing"),
+        (command("kind = 'comand'"), 5, "instance.freezer.kind", "did you mean \"command\"?"),
+        (command("kind = 'none'\nmount = '/'"), 6, "instance.freezer.mount", "unknown key"),
+        (command("kind = 'command'\nfreeze = ['/f']"), 4, "instance.freezer.thaw", "is missing"),
+        (command("kind = 'command'\nfreeze = []"), 6, "instance.freezer.freeze", "is empty"),
+        (command("kind = 'command'\nfreeze = ['f']"), 6, "instance.freezer.freeze", "by its absolute path"),
+        (command("kind = 'command'\nthow = ['/f']"), 6, "instance.freezer.thow", "did you mean \"thaw\"?"),
+        (command("kind = 'fsfreeze'"), 4, "instance.freezer.mount", "is missing"),
+        (command("kind = 'mailstore'\nendpoint = 'h:1'"), 6, "instance.freezer.endpoint", "write https://HOST:8474"),
+        (command("kind = 'mailstore'\nendpoint = 'https://h'"), 4, "instance.freezer", "certificate-sha256 or ca-file"),
+    ];
+    for (text, line, key, says) in cases {
+        let error = parse(&text).expect_err(&text);
+        assert_eq!((error.at.line, error.at.key.as_str()), (line, key), "{text}\n{error}");
+        let told = error.to_string();
+        assert!(told.starts_with(&format!("{FILE}:{line}: {key}")) && told.contains(says), "{text}\n{told}");
+    }
+}
+
+#[test]
+fn a_mailstore_needs_its_credentials_and_a_whole_fingerprint() {
+    let whole = "kind = 'mailstore'\nendpoint = 'https://h'\nuser = 'u'\npassword-file = '/p'\ninstance-id = 'i'";
+    let with = |pin: &str| command(&format!("{whole}\ncertificate-sha256 = '{pin}'"));
+    let colons = ["4F"; 32].join(":");
+    assert!(parse(&with(&colons)).is_ok());
+    for pin in ["4F".repeat(31), "4F".repeat(33), format!("{}xy", "4F".repeat(31)), "sha256".into()] {
+        assert!(refuse(&with(&pin)).contains(":10: instance.freezer.certificate-sha256: "), "{pin}");
+    }
+    for key in ["user", "password-file", "instance-id"] {
+        let lines: Vec<_> = whole.lines().filter(|line| !line.starts_with(key)).collect();
+        let text = command(&format!("{}\nca-file = '/ca'", lines.join("\n")));
+        assert!(refuse(&text).contains(&format!("instance.freezer.{key}: is missing")));
+    }
+}
+
+#[test]
+fn what_is_not_text_is_told_with_its_line() {
+    let error = Configuration::parse(Path::new(FILE), b"# one\n# t\xff").unwrap_err();
+    assert_eq!(error.to_string(), format!("{FILE}:2: is not UTF-8 text: save the file in that encoding"));
+}
+
+#[test]
+fn an_unknown_instance_is_told_with_those_that_are_known() {
+    let read = parse(&instance("")).unwrap();
+    let told = |name: &str| read.instance(name).unwrap_err().to_string();
+    assert!(told("zz").contains("it configures a"), "{}", told("zz"));
+    let long = parse(&instance("").replace("'a'", "'customer'")).unwrap();
+    assert!(long.instance("custommer").unwrap_err().to_string().contains("did you mean \"customer\"?"));
+    assert_eq!(long.chosen(&["customer".into(), "customer".into()], false).unwrap().len(), 1);
+    assert!(matches!(parse("").unwrap().chosen(&[], true), Err(Error::Misuse(_))));
+}
+
+#[test]
+fn the_first_file_that_is_there_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let places = ["missing", "first", "second"].map(|name| directory.path().join(name));
+    assert!(Configuration::find(None, &places).unwrap().is_none());
+    fs::write(&places[1], instance("")).unwrap();
+    fs::write(&places[2], "broken").unwrap();
+    assert_eq!(&*Configuration::find(None, &places).unwrap().unwrap().file, places[1]);
+    assert!(matches!(Configuration::find(Some(&places[2]), &places), Err(Error::Config(_))));
+    assert!(matches!(Configuration::find(Some(&places[0]), &places), Err(Error::File { .. })));
+}
+
+/// A place with directories, and the configuration of instances with their roots, a line each.
+struct Ground {
+    directory: tempfile::TempDir,
+}
+
+impl Ground {
+    fn new(directories: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        directories.iter().for_each(|name| fs::create_dir_all(directory.path().join(name)).unwrap());
+        Self { directory }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.directory.path().canonicalize().unwrap().join(name)
+    }
+
+    fn find(&self, instances: &[&[&str]]) -> std::result::Result<Vec<PathBuf>, ConfigError> {
+        let mut text = String::new();
+        for (number, roots) in instances.iter().enumerate() {
+            text.push_str(&format!("[[instance]]\nname = 'i{number}'\n[instance.roots]\n"));
+            for (number, root) in roots.iter().enumerate() {
+                text.push_str(&format!("r{number} = '{}'\n", self.at(root).display()));
+            }
+        }
+        let read = parse(&text).unwrap();
+        let (repository, state) = (self.at("repository"), self.at("state"));
+        let ours =
+            [Ours { what: "the repository", path: &repository }, Ours { what: "the state directory", path: &state }];
+        let roots = read.roots(&read.instances[0], &ours)?;
+        Ok(roots.into_iter().map(|root| root.path).collect())
+    }
+}
+
+#[test]
+fn roots_are_found_by_their_own_names() {
+    let ground = Ground::new(&["a", "b/repository"]);
+    symlink(ground.at("a"), ground.at("link")).unwrap();
+    assert_eq!(ground.find(&[&["link", "b"]]).unwrap(), [ground.at("a"), ground.at("b")]);
+    // Another's missing root may be mounted later.
+    assert!(ground.find(&[&["a"], &["missing"]]).is_ok());
+}
+
+#[test]
+fn a_root_that_cannot_be_one_is_told_with_its_line() {
+    let ground = Ground::new(&["a/in", "b", "repository/packs", "state"]);
+    fs::write(ground.at("file"), "").unwrap();
+    symlink(ground.at("a"), ground.at("link")).unwrap();
+    let cases: [(&[&[&str]], usize, &str, &str); 10] = [
+        (&[&["missing"]], 4, "r0", "is missing: mount it, or correct the path"),
+        (&[&["b", "file"]], 5, "r1", "is not a directory"),
+        (&[&["file/x"]], 4, "r0", "cannot be used"),
+        (&[&["repository/packs"]], 4, "r0", "is in the repository"),
+        (&[&["state"]], 4, "r0", "is in the state directory"),
+        (&[&["a", "link"]], 5, "r1", "is the root r0 of this instance"),
+        (&[&["a", "a/in"]], 5, "r1", "is inside the root r0 of this instance"),
+        (&[&["a"], &["b", "link"]], 4, "r0", "is the root r1 of instance i1 (line 9)"),
+        (&[&["a/in"], &["a"]], 4, "r0", "is inside the root r0 of instance i1 (line 8)"),
+        (&[&["b", "a"], &["a/in/deeper"]], 5, "r1", "contains the root r0 of instance i1 (line 9)"),
+    ];
+    for (instances, line, root, says) in cases {
+        let error = ground.find(instances).expect_err(says);
+        assert_eq!((error.at.line, error.at.key.as_str()), (line, &*format!("instance.roots.{root}")), "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}

@@ -1,0 +1,245 @@
+//! One pass over a listing: into a manifest, or, in a freeze window, only what is hot.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+use icecore_format::entry::{Node, PathBytes};
+use icecore_format::manifest::Root as ManifestRoot;
+use icecore_format::snapshot::{Problem, Totals};
+use icecore_repo::{ChunkReader, ChunkWriter, Session};
+use icecore_source::{Excludes, Kind, Listing, Tree};
+
+use super::Job;
+use super::known::{Parent, Trust};
+use super::merge::Merge;
+use super::night::Night;
+use super::sequence::{Batch, Finisher, Item, Pipeline, Results, Sink};
+use crate::archive::Archive;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::store_file::{FileStorer, Outcome};
+
+/// Files of at least this many bytes keep the class they were first cut by.
+const CLASS_KEPT_FROM: u64 = 64 << 10;
+
+/// The manifest that a listing is compared with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Base {
+    pub(super) root: ManifestRoot,
+    /// The index's generation at which every chunk of it was found.
+    pub(super) intact_at: Option<i64>,
+}
+
+impl Base {
+    pub(super) fn new(archive: &Archive, root: ManifestRoot) -> Result<Self> {
+        Ok(Self { root, intact_at: archive.index.intact_at(&root.id)? })
+    }
+}
+
+/// What is known when every entry is in the manifest.
+pub(super) struct Finished {
+    pub(super) root: ManifestRoot,
+    /// Entries and bytes; what is new among them stands in `night`.
+    pub(super) totals: Totals,
+    pub(super) night: Night,
+    pub(super) problems: Vec<Problem>,
+    pub(super) problem_count: u64,
+    pub(super) users: BTreeSet<u32>,
+    pub(super) groups: BTreeSet<u32>,
+    /// Some entry was not what the listing says.
+    pub(super) changed: bool,
+}
+
+/// What was read in the freeze window, in manifest order.
+#[derive(Default)]
+pub(super) struct Captured {
+    pub(super) entries: VecDeque<(PathBytes, Outcome)>,
+    /// Regular files among them.
+    pub(super) files: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+}
+
+/// What a pass works on.
+pub(super) struct Pass<'a> {
+    pub(super) archive: &'a Archive,
+    pub(super) job: &'a Job<'a>,
+    pub(super) tree: &'a Tree,
+    pub(super) listing: &'a Listing,
+    pub(super) session: &'a Session,
+    pub(super) base: Option<Base>,
+    pub(super) always_read: Option<&'a Excludes>,
+    pub(super) progress: &'a Progress,
+}
+
+impl Pass<'_> {
+    /// Writes the manifest. What is hot is read now, unless it was `captured`.
+    pub(super) fn store(&self, captured: Option<Captured>, night: Night) -> Result<Finished> {
+        let mut finisher = Finisher::new(self.session.writer()?, self.listing, night);
+        let writers = (0..self.job.threads.max(1)).map(|_| self.session.writer());
+        let writers = writers.collect::<std::result::Result<Vec<_>, _>>()?;
+        let (removed, failure) = self.run(&mut finisher, writers, captured, None)?;
+        finisher.night.entries_removed += removed;
+        if let Some(why) = failure {
+            let sentence = format!("the parent's manifest could not be read, files were read again: {why}");
+            finisher.night.failure.get_or_insert(sentence);
+        }
+        finisher.finish()
+    }
+
+    /// Reads what is hot; new content goes where the `writers` put it. Ends with [`Error::WindowExceeded`] at the deadline.
+    pub(super) fn capture(&self, writers: Vec<ChunkWriter>, deadline: Instant) -> Result<Captured> {
+        let mut captured = Captured::default();
+        self.run(&mut captured, writers, None, Some(deadline))?;
+        Ok(captured)
+    }
+
+    /// Entries and bytes that are hot, without reading any.
+    pub(super) fn count_hot(&self) -> Result<(u64, u64)> {
+        let reader = self.reader();
+        let mut merge = self.merge(reader.as_ref());
+        let (mut files, mut bytes) = (0, 0);
+        for listed in self.listing.iter() {
+            if let Item::Hot { listed, .. } = merge.decide(listed.map_err(Error::Listing)?)
+                && listed.stat.kind == Kind::File
+            {
+                files += 1;
+                bytes += listed.stat.size;
+            }
+        }
+        Ok((files, bytes))
+    }
+
+    fn reader(&self) -> Option<ChunkReader> {
+        // A writer cannot read the base: everything is hot, and deduplicated.
+        self.base.and_then(|_| self.archive.reader().ok())
+    }
+
+    fn merge<'r>(&'r self, reader: Option<&'r ChunkReader>) -> Merge<'r> {
+        let job = self.job;
+        Merge {
+            index: &self.archive.index,
+            parent: reader.zip(self.base).map(|(reader, base)| Parent::new(&self.archive.index, reader, base.root)),
+            reader,
+            // What was lost since must be looked up again, also when it was lost a moment ago.
+            intact: self.base.is_none_or(|base| base.intact_at == Some(self.session.generation())),
+            trust: Trust { inode: !job.ignore_inode, ctime: !job.ignore_ctime, nothing: job.rehash },
+            always_read: self.always_read,
+            links: Default::default(),
+        }
+    }
+
+    /// Sends every entry through the pipeline into the sink. Gives how many entries the base had more, and why it stopped
+    /// being of use.
+    fn run<S: Sink>(
+        &self,
+        sink: &mut S,
+        writers: Vec<ChunkWriter>,
+        captured: Option<Captured>,
+        deadline: Option<Instant>,
+    ) -> Result<(u64, Option<String>)> {
+        let params = self.archive.repository.config().cut;
+        let reader = self.reader();
+        let mut merge = self.merge(reader.as_ref());
+        std::thread::scope(|scope| {
+            let mut pipeline = Pipeline::default();
+            let mut workers = Vec::new();
+            for writer in writers {
+                let storer = FileStorer::new(self.tree, &params, self.job.clock, self.progress, writer).until(deadline);
+                let (work, results) = pipeline.ends();
+                workers.push(scope.spawn(move || work_off(storer, &work, results)));
+            }
+            let filled = self.fill(&mut pipeline, &mut merge, sink, captured);
+            pipeline.close();
+            let mut worked = Ok(());
+            for worker in workers {
+                worked = worked.and(worker.join().unwrap_or(Err(Error::WorkerPanicked)));
+            }
+            // A worker's failure is the cause of a pipeline that ended early.
+            worked.and(filled)
+        })?;
+        let Some(mut parent) = merge.parent else { return Ok((0, None)) };
+        parent.finish();
+        Ok((parent.removed, parent.failure))
+    }
+
+    fn fill<S: Sink>(
+        &self,
+        pipeline: &mut Pipeline,
+        merge: &mut Merge<'_>,
+        sink: &mut S,
+        mut captured: Option<Captured>,
+    ) -> Result<()> {
+        let mut batch = Batch::default();
+        for listed in self.listing.iter() {
+            let mut item = merge.decide(listed.map_err(Error::Listing)?);
+            if let Some(captured) = &mut captured {
+                item = captured.instead_of(item)?;
+            }
+            batch.push(item);
+            if batch.is_full() {
+                self.progress.check()?;
+                pipeline.send(std::mem::take(&mut batch), sink, self.progress)?;
+            }
+        }
+        pipeline.send(batch, sink, self.progress)?;
+        pipeline.drain(sink, self.progress)
+    }
+}
+
+impl Captured {
+    /// What the window read of an entry stands for it, whatever is decided now; nothing is read after the thaw.
+    fn instead_of(&mut self, item: Item) -> Result<Item> {
+        let path = match &item {
+            Item::Hot { listed, .. } => &listed.path,
+            Item::Known { entry, .. } => &entry.path,
+            Item::Stored { .. } | Item::Link { .. } => return Ok(item),
+        };
+        let is_next = self.entries.front().is_some_and(|(read, _)| read == path);
+        let read = if is_next { self.entries.pop_front() } else { None };
+        match (read, item) {
+            (Some((path, outcome)), Item::Hot { parent, .. }) => Ok(Item::Stored { path, outcome, parent }),
+            (Some((path, outcome)), Item::Known { entry, .. }) => {
+                Ok(Item::Stored { path, outcome, parent: Some(entry) })
+            }
+            (None, Item::Hot { listed, .. }) => Err(Error::NotCaptured(listed.path)),
+            (_, item) => Ok(item),
+        }
+    }
+}
+
+impl Sink for Captured {
+    fn take(&mut self, item: Item, _: &Progress) -> Result<()> {
+        if let Item::Stored { path, outcome, .. } = item {
+            if let Some(Node::File(file)) = outcome.entry.as_ref().map(|entry| &entry.node) {
+                self.files += 1;
+                self.bytes += file.size;
+            }
+            self.entries.push_back((path, outcome));
+        }
+        Ok(())
+    }
+}
+
+/// One worker: turns the hot entries of its batches into stored ones.
+fn work_off(mut storer: FileStorer<'_>, work: &Receiver<(u64, Batch)>, results: Results) -> Result<()> {
+    for (number, mut batch) in work {
+        for item in &mut batch.items {
+            if let Item::Hot { listed, parent } = item {
+                // A file that was hardly begun may have become something else since.
+                let class = parent.as_ref().and_then(|entry| match &entry.node {
+                    Node::File(file) if file.size >= CLASS_KEPT_FROM => Some(file.class),
+                    _ => None,
+                });
+                let outcome = storer.store(listed, class)?;
+                let path = std::mem::take(&mut listed.path);
+                *item = Item::Stored { path, outcome, parent: parent.take() };
+            }
+        }
+        results.send(number, batch);
+    }
+    storer.finish()?;
+    results.end_well();
+    Ok(())
+}

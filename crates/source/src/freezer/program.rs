@@ -1,0 +1,154 @@
+//! One run of a freezer's program: within a time limit, with the end of what it said.
+
+use std::collections::VecDeque;
+use std::io::{self, PipeReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{FreezeError, FreezeErrorKind};
+use crate::os::window as os;
+
+/// How much of a program's output is kept: the end of it.
+const OUTPUT_LEN: usize = 64 * 1024;
+
+/// How often a program that says nothing is looked at. One that closes its output, as by ending, is
+/// noticed at once.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How long a killed program is waited for. Only one that hangs in the kernel takes longer.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// How a program ended.
+#[derive(Debug)]
+pub(super) struct Exit {
+    /// Its exit status; `None` if a signal ended it.
+    pub(super) code: Option<i32>,
+    status: ExitStatus,
+    output: String,
+}
+
+impl Exit {
+    /// Takes everything but status 0 for a failure.
+    pub(super) fn expect_success(self, argv: &[String]) -> Result<(), FreezeError> {
+        if self.status.success() {
+            return Ok(());
+        }
+        let sentence = format!("`{}` failed ({})", argv.join(" "), self.status);
+        Err(FreezeError::new(FreezeErrorKind::Failed, sentence).with_output(self.output))
+    }
+}
+
+/// Finds out whether a program could be run at all.
+pub(super) fn check(argv: &[String]) -> Result<(), FreezeError> {
+    let refuse = |sentence| Err(FreezeError::new(FreezeErrorKind::NotExecutable, sentence));
+    let Some(program) = argv.first() else {
+        return refuse("a freezer program is empty; name its absolute path and its arguments".to_owned());
+    };
+    // Looking along a search path would find other programs in the guardian or after a crash.
+    if !Path::new(program).is_absolute() {
+        return refuse(format!("the freezer program `{program}` must be given by its absolute path"));
+    }
+    match os::is_executable(Path::new(program)) {
+        Ok(true) => Ok(()),
+        Ok(false) => refuse(format!("the freezer program {program} is not an executable file; see its mode")),
+        Err(error) => refuse(format!("the freezer program {program} cannot be found: {error}")),
+    }
+}
+
+/// Runs a program without input; after `limit` it is killed with everything in its process group.
+///
+/// What it leaves running in the background when it ends in time is left alone: a lock may be held so.
+pub(super) fn run(argv: &[String], environment: &[(&str, &str)], limit: Duration) -> Result<Exit, FreezeError> {
+    check(argv)?;
+    let started = Instant::now();
+    let cannot = |error: io::Error| {
+        FreezeError::new(FreezeErrorKind::NotExecutable, format!("`{}` cannot be run: {error}", argv.join(" ")))
+    };
+    let (output, mut child) = start(argv, environment).map_err(cannot)?;
+    let mut output = Output { pipe: Some(output), kept: VecDeque::new() };
+    loop {
+        if let Some(status) = child.try_wait().map_err(cannot)? {
+            output.read_rest();
+            return Ok(Exit { code: status.code(), status, output: output.into_text() });
+        }
+        let left = limit.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        output.read_within(left.min(LOOK));
+    }
+    let gone = kill(&mut child);
+    output.read_rest();
+    let end = if gone { "and was killed" } else { "and cannot be killed: it hangs in the kernel" };
+    let sentence = format!("`{}` took longer than {:.1} s {end}", argv.join(" "), limit.as_secs_f64());
+    Err(FreezeError::new(FreezeErrorKind::TimedOut, sentence).with_output(output.into_text()))
+}
+
+fn start(argv: &[String], environment: &[(&str, &str)]) -> io::Result<(PipeReader, Child)> {
+    let (output, stdout) = io::pipe()?;
+    let stderr = stdout.try_clone()?;
+    let mut command = Command::new(&argv[0]);
+    command.args(&argv[1..]).envs(environment.iter().copied()).current_dir("/");
+    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    let child = os::in_own_group(&mut command).spawn()?;
+    Ok((output, child))
+}
+
+/// Kills a child's process group; tells whether the child is gone.
+fn kill(child: &mut Child) -> bool {
+    // Not waited for yet, so the number is still its own. Fails only if everything in it has ended.
+    let _ = os::end_group(child.id());
+    let killed = Instant::now();
+    while killed.elapsed() < KILL_LIMIT {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
+/// The end of what a program says.
+struct Output {
+    /// `None` once nobody writes to it any more.
+    pipe: Option<PipeReader>,
+    kept: VecDeque<u8>,
+}
+
+impl Output {
+    /// Waits for output, and takes what there is.
+    fn read_within(&mut self, limit: Duration) {
+        match &self.pipe {
+            None => std::thread::sleep(limit.min(Duration::from_millis(1))),
+            Some(pipe) if os::wait_readable(pipe, limit).unwrap_or(true) => self.read_once(),
+            Some(_) => {}
+        }
+    }
+
+    /// Takes what has been said; somebody in the background may go on to hold the pipe.
+    fn read_rest(&mut self) {
+        // A background writer must not keep us here: no more than the pipe and the tail can hold.
+        for _ in 0..4 {
+            match &self.pipe {
+                Some(pipe) if os::wait_readable(pipe, Duration::ZERO).unwrap_or(false) => self.read_once(),
+                _ => return,
+            }
+        }
+    }
+
+    fn read_once(&mut self) {
+        let mut buffer = [0; OUTPUT_LEN];
+        match self.pipe.as_mut().map(|pipe| pipe.read(&mut buffer)) {
+            Some(Ok(0) | Err(_)) | None => self.pipe = None,
+            Some(Ok(len)) => {
+                self.kept.extend(&buffer[..len]);
+                self.kept.drain(..self.kept.len().saturating_sub(OUTPUT_LEN));
+            }
+        }
+    }
+
+    fn into_text(self) -> String {
+        String::from_utf8_lossy(&Vec::from(self.kept)).into_owned()
+    }
+}

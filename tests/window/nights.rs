@@ -1,0 +1,89 @@
+//! Night after night while somebody writes.
+
+use super::{Site, receipt, snapshot};
+use crate::common::number;
+
+const NIGHTS: usize = 12;
+
+#[test]
+fn every_night_is_the_instance_at_its_freeze() {
+    let site = Site::usual("max-freeze = \"20s\"");
+    let mut hot_nights = 0;
+    for night in 1..=NIGHTS {
+        site.live.expect_awake();
+        let outcome = site.night().expect(0);
+        let snapshot = snapshot(&outcome);
+        assert_eq!(snapshot["verdict"], "application", "{outcome}");
+        let receipt = receipt(&snapshot);
+        assert_eq!((&receipt["freezer"], &receipt["thawed_by"]), (&"command".into(), &"engine".into()), "{receipt}");
+        assert_eq!(receipt["violations"].as_array().unwrap().len(), 0, "{outcome}");
+        assert!(number(&receipt["window_ms"]) < 20_000, "{receipt}");
+        assert!(receipt["predicted_ms"].is_u64(), "{receipt}");
+        hot_nights += usize::from(number(&receipt["hot_files"]) > 0 && number(&receipt["hot_bytes"]) > 0);
+        assert_eq!(site.live.records().len(), night);
+        site.expect_restored(&outcome, &site.live.record());
+        site.expect_awake(night, night);
+    }
+    assert!(hot_nights > 0, "the writer wrote too little");
+    let table = site.home.ok(["snapshots"]).out();
+    assert_eq!(table.matches("application").count(), NIGHTS, "{table}");
+    site.home.check(&["--read-data"]);
+}
+
+/// The comparison above can fail: without a freeze the same writer does get in the way, and is noticed.
+#[test]
+fn without_a_freezer_nothing_is_claimed() {
+    let site = Site::usual("");
+    site.configure("");
+    for _ in 0..10 {
+        let outcome = site.night();
+        let snapshot = snapshot(&outcome);
+        assert!(snapshot["receipt"].is_null(), "{outcome}");
+        assert_ne!(snapshot["verdict"], "application", "{outcome}");
+        if snapshot["verdict"] == "fuzzy" {
+            let problems = snapshot["problems"].as_array().unwrap();
+            let outcome = outcome.expect(3);
+            assert!(!problems.is_empty(), "{outcome}");
+            for problem in problems {
+                outcome.clone().said(&[problem["path"].as_str().unwrap()]);
+            }
+            assert_eq!(site.live.records().len(), 0);
+            return;
+        }
+    }
+    panic!("ten nights and nothing changed while it was read");
+}
+
+#[test]
+fn a_freezer_that_lies_is_found_out() {
+    let site = Site::slow("");
+    site.set("lie", "");
+    for night in 1..=5 {
+        let outcome = site.night();
+        let snapshot = snapshot(&outcome);
+        let violations = receipt(&snapshot)["violations"].clone();
+        if violations.as_array().unwrap().is_empty() {
+            continue;
+        }
+        let outcome = outcome.expect(3);
+        assert_eq!(snapshot["verdict"], "fuzzy", "{outcome}");
+        let path = violations[0]["path"].as_str().unwrap();
+        let outcome = outcome.said(&[path]);
+        let shown = site.home.json(["show", "live"]);
+        assert_eq!(shown["snapshot"]["receipt"]["violations"], violations, "{outcome}");
+        assert!(site.home.ok(["show", "live"]).out().contains(path));
+        site.expect_awake(night, night);
+        return;
+    }
+    panic!("five windows in which somebody wrote, and nobody noticed");
+}
+
+#[test]
+fn a_rehearsal_freezes_once_and_stores_nothing() {
+    let site = Site::usual("");
+    let rehearsal = site.home.json(["instance", "test-freeze", "live"]);
+    assert!(number(&rehearsal["window_ms"]) > 0 && number(&rehearsal["entries"]) > 40, "{rehearsal}");
+    assert_eq!(rehearsal["thawed_by"], "engine");
+    site.expect_awake(1, 1);
+    assert_eq!((site.home.objects("snapshots").len(), site.home.stored()), (0, 0));
+}
