@@ -74,7 +74,7 @@ fn packs() {
     save("frame", "zstd", &[&head(encoding, plain.len()), &stored[..]].concat());
     save("frame", "raw", &[&head(Encoding::Raw, plain.len()), &plain[..]].concat());
 
-    let chunk = |byte: u8, len| FrameChunk { id: ChunkId::from_bytes([byte; 32]), len };
+    let chunk = |byte: u8, len| FrameChunk { id: ChunkId::from_bytes([byte; 20]), len };
     let mut builder = PackBuilder::new(PackKind::Data, &STRANGER.seal_key(REPOSITORY), Entropy([5; 32]), Vec::new());
     builder.push(Frame { encoding, plain_len: 1080, stored, chunks: vec![chunk(1, 80), chunk(2, 1000)] });
     let raw = Frame { encoding: Encoding::Raw, plain_len: 3, stored: b"raw".to_vec(), chunks: vec![chunk(3, 3)] };
@@ -97,8 +97,8 @@ fn footer(info: &PackInfo) -> Vec<u8> {
 }
 
 fn chunk(number: u32) -> Piece {
-    let mut id = [0; 32];
-    id[28..].copy_from_slice(&number.to_be_bytes());
+    let mut id = [0; 20];
+    id[16..].copy_from_slice(&number.to_be_bytes());
     Piece::Chunk { id: ChunkId::from_bytes(id), len: 1 + number }
 }
 
@@ -165,7 +165,7 @@ fn file(class: Class, content: Content, racy: bool) -> Node {
 /// One entry of each kind.
 fn kinds() -> Vec<Entry> {
     let inline = Content::Inline(vec![chunk(1), Piece::Hole { len: 1 << 40 }, chunk(2)]);
-    let tree = Content::Tree { root: ChunkId::from_bytes([0; 32]), height: 0, pieces: 40 };
+    let tree = Content::Tree { root: ChunkId::from_bytes([0; 20]), height: 0, pieces: 40 };
     let mut entries = vec![
         entry("", Node::Directory),
         entry("a", file(Class::Pages { page: 8192 }, inline, true)),
@@ -198,7 +198,7 @@ fn records() {
         started: TIME,
         taken: TIME,
         finished: TIME,
-        manifest: manifest::Root { id: ChunkId::from_bytes([1; 32]), height: 2, entries: 12345 },
+        manifest: manifest::Root { id: ChunkId::from_bytes([1; 20]), height: 2, entries: 12345 },
         parent: Some(SnapshotId::from_bytes([2; 32])),
         users: BTreeMap::from([(0, "root".to_owned()), (1000, "user".to_owned())]),
         groups: BTreeMap::from([(0, "root".to_owned())]),

@@ -43,7 +43,7 @@ impl BlockSink for Blocks {
     fn put_block(&mut self, bytes: &[u8]) -> Result<ChunkId, Missing> {
         let number = u8::try_from(self.0.len()).map_err(|_| Missing)?;
         self.0.push(bytes.into());
-        Ok(ChunkId::from_bytes([number; 32]))
+        Ok(ChunkId::from_bytes([number; 20]))
     }
 }
 
@@ -61,7 +61,7 @@ impl Blocks {
             rest = behind;
         }
         let top = u8::try_from(blocks.len().saturating_sub(1)).ok()?;
-        let root = Root { id: ChunkId::from_bytes([top; 32]), height, entries: u64::from_le_bytes(*entries) };
+        let root = Root { id: ChunkId::from_bytes([top; 20]), height, entries: u64::from_le_bytes(*entries) };
         Some((root, Self(blocks)))
     }
 

@@ -61,7 +61,7 @@ mod tests {
             encoding: if save == 0 { Encoding::Raw } else { Encoding::Zstd },
             plain_len,
             stored_len: plain_len - save.min(plain_len - 1) + 16,
-            chunks: lens.iter().map(|&len| FrameChunk { id: ChunkId::from_bytes([len as u8; 32]), len }).collect(),
+            chunks: lens.iter().map(|&len| FrameChunk { id: ChunkId::from_bytes([len as u8; 20]), len }).collect(),
         }
     }
 
@@ -82,7 +82,7 @@ mod tests {
     fn golden_fragment() {
         assert_eq!(
             hex(&small().encode()),
-            "a20081a4005820aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0102021a0001015d038184011a0001006d5840646464646464646464646464646464646464646464646464646464646464646400000000000000000000000000000000000000000000000000000000000000008218641a0001000001815820bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+            "a20081a4005820aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0102021a0001015d038184011a0001006d5828646464646464646464646464646464646464646400000000000000000000000000000000000000008218641a0001000001815820bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
         );
         assert_eq!(hex(&Fragment::default().encode()), "a200800180");
     }

@@ -1,29 +1,36 @@
-//! Typed ids: 32 bytes, shown as 64 hexadecimal digits. There is no conversion between kinds.
+//! Typed ids, shown in hexadecimal digits. There is no conversion between kinds.
+//!
+//! Ids of objects have 32 bytes. Chunks are named by 20: a repository has millions of them, each named in a manifest, a footer
+//! and a fragment. With 2⁴⁰ chunks the chance that any two share such an id is 2⁻⁸¹; to make two of them on purpose takes
+//! 2⁸⁰ hashes and the repository's secret key, and to meet a given one 2¹⁶⁰.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A text that is not 64 lower-case hexadecimal digits.
+/// A text that is not an id in lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not an id: expected 64 hexadecimal digits")]
-pub struct ParseIdError(String);
+#[error("\"{text}\" is not an id: expected {digits} hexadecimal digits")]
+pub struct ParseIdError {
+    text: String,
+    digits: usize,
+}
 
 fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
 }
 
-fn parse_hex(text: &str) -> Result<[u8; 32], ParseIdError> {
+fn parse_hex<const LEN: usize>(text: &str) -> Result<[u8; LEN], ParseIdError> {
     let digit = |c: u8| match c {
         b'0'..=b'9' => Some(c - b'0'),
         b'a'..=b'f' => Some(c - b'a' + 10),
         _ => None,
     };
-    let fail = || ParseIdError(text.chars().take(80).collect());
+    let fail = || ParseIdError { text: text.chars().take(80).collect(), digits: 2 * LEN };
     let text_bytes = text.as_bytes();
-    if text_bytes.len() != 64 {
+    if text_bytes.len() != 2 * LEN {
         return Err(fail());
     }
-    let mut bytes = [0; 32];
+    let mut bytes = [0; LEN];
     for (byte, pair) in bytes.iter_mut().zip(text_bytes.chunks_exact(2)) {
         let (high, low) = digit(pair[0]).zip(digit(pair[1])).ok_or_else(fail)?;
         *byte = high << 4 | low;
@@ -32,24 +39,27 @@ fn parse_hex(text: &str) -> Result<[u8; 32], ParseIdError> {
 }
 
 macro_rules! ids {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $len:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name([u8; 32]);
+        pub struct $name([u8; $len]);
 
         impl $name {
-            /// Wraps 32 bytes.
-            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+            /// Bytes of an id.
+            pub const LEN: usize = $len;
+
+            /// Wraps the bytes of an id.
+            pub const fn from_bytes(bytes: [u8; $len]) -> Self {
                 Self(bytes)
             }
 
-            /// Wraps a slice if it has 32 bytes.
+            /// Wraps a slice if it has as many bytes as an id.
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
                 bytes.try_into().ok().map(Self)
             }
 
-            /// The 32 bytes.
-            pub const fn as_bytes(&self) -> &[u8; 32] {
+            /// The bytes.
+            pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
             }
 
@@ -94,25 +104,34 @@ macro_rules! ids {
             fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
                 let position = d.position();
                 Self::from_slice(d.bytes()?)
-                    .ok_or_else(|| minicbor::decode::Error::message("an id has 32 bytes").at(position))
+                    .ok_or_else(|| minicbor::decode::Error::message(concat!("this id must have ", $len, " bytes")).at(position))
             }
         }
     )*};
 }
 
 ids! {
-    /// Names a chunk: the keyed BLAKE3 hash of its plain bytes.
-    ChunkId;
+    /// Names a chunk: the first 20 bytes of the keyed BLAKE3 hash of its plain bytes.
+    ChunkId: 20;
     /// Names a pack: the BLAKE3 hash of the object's bytes.
-    PackId;
+    PackId: 32;
     /// Names a snapshot record: the BLAKE3 hash of the object's bytes.
-    SnapshotId;
+    SnapshotId: 32;
     /// Names an index fragment: the BLAKE3 hash of the object's bytes.
-    FragmentId;
+    FragmentId: 32;
     /// Names a key slot: the BLAKE3 hash of the object's bytes.
-    SlotId;
+    SlotId: 32;
     /// Names a repository: 32 random bytes drawn when it is created.
-    RepositoryId;
+    RepositoryId: 32;
+}
+
+impl ChunkId {
+    /// Names what has this hash.
+    pub fn of_hash(hash: &blake3::Hash) -> Self {
+        let mut bytes = [0; Self::LEN];
+        bytes.copy_from_slice(&hash.as_bytes()[..Self::LEN]);
+        Self(bytes)
+    }
 }
 
 #[cfg(test)]
@@ -124,8 +143,9 @@ mod tests {
         let id = ChunkId::from_bytes(std::array::from_fn(|i| i as u8 * 7));
         assert_eq!(id.to_string().parse::<ChunkId>().unwrap(), id);
         assert_eq!(id.short(), id.to_string()[..8]);
-        for bad in ["", "00", &"g".repeat(64), &"A".repeat(64), &"é".repeat(32)] {
+        for bad in ["", "00", &"g".repeat(40), &"A".repeat(40), &"é".repeat(20), &"a".repeat(64)] {
             assert!(bad.parse::<ChunkId>().is_err(), "{bad}");
         }
+        assert!("a".repeat(64).parse::<PackId>().is_ok());
     }
 }

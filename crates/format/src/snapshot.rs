@@ -383,7 +383,7 @@ mod tests {
             started: at(-1),
             taken: at(2),
             finished: at(3),
-            manifest: manifest::Root { id: ChunkId::from_bytes([0xAA; 32]), height: 2, entries: 300 },
+            manifest: manifest::Root { id: ChunkId::from_bytes([0xAA; 20]), height: 2, entries: 300 },
             parent: Some(SnapshotId::from_bytes([0xBB; 32])),
             users: [(0, "root".into()), (33, "www".into())].into(),
             groups: [(5, "tty".into())].into(),
@@ -459,7 +459,7 @@ mod tests {
             "06822007",                                                     // started
             "07820207",                                                     // taken
             "08820307",                                                     // finished
-            &["09835820", &"aa".repeat(32), "0219012c"].concat(),           // manifest
+            &["098354", &"aa".repeat(20), "0219012c"].concat(),           // manifest
             &["0a5820", &"bb".repeat(32)].concat(),                         // parent
             "0ba20064726f6f74182163777777",                                 // users
             "0ca10563747479",                                               // groups
@@ -489,7 +489,7 @@ mod tests {
             "06822007",                                                     // started
             "07820207",                                                     // taken
             "08820307",                                                     // finished
-            &["09835820", &"aa".repeat(32), "0219012c"].concat(),           // manifest
+            &["098354", &"aa".repeat(20), "0219012c"].concat(),           // manifest
             "0dae000101020203030404050506060707080809090a0a0b0b0c0c0d0d0e", // totals
             "0e02",                                                         // verdict
             "1100",                                                         // problem count
@@ -607,7 +607,7 @@ mod tests {
         let names = (any::<[String; 3]>(), vec(any::<String>(), 0..3), vec(any::<String>(), 0..3));
         let roots = btree_map("[a-z]{1,8}", any::<Vec<u8>>(), 1..4);
         let owners = (btree_map(any::<u32>(), any::<String>(), 0..4), btree_map(any::<u32>(), any::<String>(), 0..4));
-        let ids = (any::<[u8; 32]>(), any::<(u8, u64)>(), any::<Option<[u8; 32]>>());
+        let ids = (any::<[u8; 20]>(), any::<(u8, u64)>(), any::<Option<[u8; 32]>>());
         let instant = ([times(), times(), times()], option::of(times()));
         let verdict = select(&[Verdict::Crash, Verdict::Stable, Verdict::Fuzzy][..]);
         let rest = (verdict, option::of(receipts()), problems(), any::<u32>(), any::<[u64; 4]>());

@@ -34,7 +34,7 @@ pub(crate) use sync::{PACKS_PER_FRAGMENT, publish};
 pub use sync::{Rebuilt, Synced};
 
 /// The schema's number; a file with another number is deleted and made anew.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 /// How long a process waits for another one on this host that writes to the index.
 const BUSY: Duration = Duration::from_secs(120);

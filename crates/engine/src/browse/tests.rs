@@ -19,7 +19,7 @@ fn stored(id: &str, instance: &str, taken: i64) -> Stored {
         started: time,
         taken: time,
         finished: time,
-        manifest: manifest::Root { id: ChunkId::from_bytes([0; 32]), height: 0, entries: 0 },
+        manifest: manifest::Root { id: ChunkId::from_bytes([0; 20]), height: 0, entries: 0 },
         parent: None,
         users: Default::default(),
         groups: Default::default(),

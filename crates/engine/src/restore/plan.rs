@@ -107,7 +107,7 @@ mod tests {
 
     fn need(file: u32, to: u64, chunk: u8, frame: FrameLocation, offset: u32) -> Need {
         let at = Location { frame, offset, len: 10 };
-        Need { file, to, chunk: ChunkId::from_bytes([chunk; 32]), at }
+        Need { file, to, chunk: ChunkId::from_bytes([chunk; 20]), at }
     }
 
     fn write(file: u32, to: u64, from: u32, len: u32) -> Write {

@@ -263,7 +263,7 @@ pub(super) mod tests {
     }
 
     fn branch(first: &str, count: u64) -> Branch {
-        Branch { first: first.into(), id: ChunkId::from_bytes([7; 32]), count, bytes: 1000 }
+        Branch { first: first.into(), id: ChunkId::from_bytes([7; 20]), count, bytes: 1000 }
     }
 
     fn inner(family: Family, height: u8, branches: &[Branch]) -> Vec<u8> {
@@ -289,14 +289,13 @@ pub(super) mod tests {
         a7000301462f626c6f636b0206031901a406821a6553f1000508070d820800
         ac0004014466696c6503190ded041903e80518640682201a3b9ac9ff07821a6553f10100081bffffffffffffffff09020a82
           8246757365722e61408246757365722e624200ff0e1b00000100000111711082831a000111703b000000ffffffffff0158
-          401a0d12016999e47689dae5744d2b8c1903faf7ca2886a658150083100ef2c8eeea21c7b3c885cf2fb547bb51016c8bbb
-          aca21db264cc9f332769ad8dd895f0a3
+          281a0d12016999e47689dae5744d2b8c1903faf7caea21c7b3c885cf2fb547bb51016c8bbbaca21db2
         ad000401446c696e6b03190ded041903e80518640682201a3b9ac9ff07821a6553f10100081bffffffffffffffff09020a82
           8246757365722e61408246757365722e624200ff0b486469722f66696c650e1b00000100000111711082831a000111703b
-          000000ffffffffff0158401a0d12016999e47689dae5744d2b8c1903faf7ca2886a658150083100ef2c8eeea21c7b3c885
-          cf2fb547bb51016c8bbbaca21db264cc9f332769ad8dd895f0a3
-        a90004014474726565031901a406821a6553f1000508070e1b00000002000000000f82008119200011835820090909090909
-          0909090909090909090909090909090909090909090909090909021a0001117013f5
+          000000ffffffffff0158281a0d12016999e47689dae5744d2b8c1903faf7caea21c7b3c885cf2fb547bb51016c8bbbaca2
+          1db2
+        a90004014474726565031901a406821a6553f1000508070e1b00000002000000000f82008119200011835409090909090909
+          09090909090909090909090909021a0001117013f5
         a5000301462d656d707479031901a406821a6553f100050807
         a701446c6f7374031901a406821a6553f1000508070e0a0f82028012f5
         a50144706970650203031901a406821a6553f100050807
@@ -307,29 +306,29 @@ pub(super) mod tests {
     #[test]
     fn golden_inner_blocks_and_pieces() {
         let entries = inner(Family::Entries, 3, &[branch("", 20), branch("dir/a", 1), branch("dir/b", 300)]);
-        let id = "07".repeat(32);
+        let id = "07".repeat(20);
         assert_eq!(
             hex(&entries),
             format!(
-                "83010383 850040 5820{id} 14 1903e8 850045{} 5820{id} 01 1903e8 850441{} 5820{id} 19012c 1903e8",
+                "83010383 850040 54{id} 14 1903e8 850045{} 54{id} 01 1903e8 850441{} 54{id} 19012c 1903e8",
                 hex(b"dir/a"),
                 hex(b"b")
             )
             .replace(' ', "")
         );
         let pieces = inner(Family::Pieces, 1, &[branch("", 20)]);
-        assert_eq!(hex(&pieces), format!("8303018183 5820{id} 14 1903e8").replace(' ', ""));
+        assert_eq!(hex(&pieces), format!("8303018183 54{id} 14 1903e8").replace(' ', ""));
 
         let mut list = Vec::new();
         encode_pieces(&mut list, &[chunk(1, 70_000), Piece::Hole { len: 4096 }]);
-        let id = hex(blake3::hash(&1u64.to_le_bytes()).as_bytes());
-        assert_eq!(hex(&list), format!("8302821a00011170390fff5820{id}"));
+        let id = hex(&blake3::hash(&1u64.to_le_bytes()).as_bytes()[..20]);
+        assert_eq!(hex(&list), format!("8302821a00011170390fff54{id}"));
     }
 
     #[test]
     fn links_are_all_ids() {
         let links = block_links(&leaf(&zoo())).unwrap();
-        assert_eq!(links.blocks, [ChunkId::from_bytes([9; 32])]);
+        assert_eq!(links.blocks, [ChunkId::from_bytes([9; 20])]);
         assert_eq!(links.chunks.iter().map(|(_, len)| *len).collect::<Vec<_>>(), [70_000, 1, 70_000, 1]);
 
         let links = block_links(&inner(Family::Pieces, 1, &[branch("", 1), branch("", 2)])).unwrap();

@@ -195,7 +195,7 @@ pub(super) fn encode_pieces(e: &mut VecEncoder<'_>, pieces: &[Piece]) -> Written
         };
     }
     let ids = || pieces.iter().filter_map(chunk_id);
-    e.bytes_len(32 * ids().count() as u64)?;
+    e.bytes_len((ChunkId::LEN * ids().count()) as u64)?;
     ids().for_each(|id| e.writer_mut().extend_from_slice(id.as_bytes()));
     Ok(())
 }
@@ -220,7 +220,7 @@ pub(super) fn decode_pieces(d: &mut Decoder<'_>) -> Result<Vec<Piece>, DecodeErr
             1.. => {
                 chunks += 1;
                 let len = u32::try_from(len).map_err(|_| wrong())?;
-                Piece::Chunk { id: ChunkId::from_bytes([0; 32]), len }
+                Piece::Chunk { id: ChunkId::from_bytes([0; ChunkId::LEN]), len }
             }
             0 => return Err(wrong().into()),
             _ => Piece::Hole { len: u64::try_from(-len).map_err(|_| wrong())? },
@@ -228,10 +228,10 @@ pub(super) fn decode_pieces(d: &mut Decoder<'_>) -> Result<Vec<Piece>, DecodeErr
     }
     let at = d.position();
     let ids = d.bytes()?;
-    if ids.len() != 32 * chunks {
+    if ids.len() != ChunkId::LEN * chunks {
         return Err(CborError::message("pieces and ids differ in number").at(at).into());
     }
-    let mut ids = ids.chunks_exact(32).filter_map(ChunkId::from_slice);
+    let mut ids = ids.chunks_exact(ChunkId::LEN).filter_map(ChunkId::from_slice);
     for piece in &mut pieces {
         if let Piece::Chunk { id, .. } = piece {
             *id = ids.next().ok_or(DecodeError::TooLarge)?;
@@ -432,7 +432,7 @@ mod tests {
         prop_oneof![
             4 => proptest::collection::vec(piece, 0..40)
                 .prop_map(|pieces| (pieces.iter().map(Piece::len).sum(), Content::Inline(pieces))),
-            1 => (any::<u64>(), any::<[u8; 32]>(), 0..=MAX_HEIGHT, 1..=u64::MAX).prop_map(|(size, root, height, pieces)| {
+            1 => (any::<u64>(), any::<[u8; ChunkId::LEN]>(), 0..=MAX_HEIGHT, 1..=u64::MAX).prop_map(|(size, root, height, pieces)| {
                 (size, Content::Tree { root: ChunkId::from_bytes(root), height, pieces })
             }),
             1 => any::<u64>().prop_map(|size| (size, Content::Missing)),
@@ -509,7 +509,7 @@ mod tests {
         assert_eq!(decode_pieces(&mut Decoder::new(&out)).unwrap(), ends);
         for wrong in ["8100 40", "811b0000000100000000 5820", "8101 40", "8120 5801aa", "8101 411f", "9f01ff 40"] {
             let mut bytes = crate::manifest::block::tests::unhex(wrong);
-            bytes.extend_from_slice(&[0; 32]);
+            bytes.extend_from_slice(&[0; ChunkId::LEN]);
             assert!(decode_pieces(&mut Decoder::new(&bytes)).is_err(), "{wrong}");
         }
     }
@@ -562,7 +562,7 @@ mod tests {
             },
             {
                 let mut entry = file("f", vec![chunk(1, 1)]);
-                let root = ChunkId::from_bytes([1; 32]);
+                let root = ChunkId::from_bytes([1; ChunkId::LEN]);
                 content(&mut entry, Content::Tree { root, height: MAX_HEIGHT + 1, pieces: 1 });
                 (entry, EntryFault::Pieces)
             },

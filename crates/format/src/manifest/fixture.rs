@@ -25,7 +25,7 @@ impl BlockSink for Blocks {
     type Error = Gone;
 
     fn put_block(&mut self, bytes: &[u8]) -> Result<ChunkId, Gone> {
-        let id = ChunkId::from_bytes(*blake3::hash(bytes).as_bytes());
+        let id = ChunkId::of_hash(&blake3::hash(bytes));
         self.blocks.insert(id, bytes.into());
         Ok(id)
     }
@@ -69,7 +69,7 @@ pub fn written(entries: &[Entry]) -> (Root, Blocks) {
 }
 
 pub fn chunk(n: u64, len: u32) -> Piece {
-    Piece::Chunk { id: ChunkId::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes()), len }
+    Piece::Chunk { id: ChunkId::of_hash(&blake3::hash(&n.to_le_bytes())), len }
 }
 
 pub fn entry(path: &str, node: Node) -> Entry {
@@ -99,7 +99,7 @@ pub fn zoo() -> Vec<Entry> {
             Xattr { name: b"user.b".to_vec(), value: vec![0, 255] },
         ],
     };
-    let tree = Content::Tree { root: ChunkId::from_bytes([9; 32]), height: 2, pieces: 70_000 };
+    let tree = Content::Tree { root: ChunkId::from_bytes([9; 20]), height: 2, pieces: 70_000 };
     let (pages, opaque) = (Class::Pages { page: 8192 }, Class::Opaque);
     let mut linked = rich.clone();
     linked.path = b"dir/link".to_vec();

@@ -47,7 +47,7 @@ pub const INLINE_PIECES: usize = 32;
 /// Items (entries, pieces or children) of one block at most.
 pub const MAX_ITEMS: usize = 512;
 
-/// Levels above the leaves at most. A path's or chunk's hash has 2 bytes for each level.
+/// Levels above the leaves at most.
 pub const MAX_HEIGHT: u8 = 15;
 
 /// Bytes of a path at most: far above what an operating system lets anyone create with ease.

@@ -4,9 +4,10 @@ use std::mem::take;
 
 use super::block::{self, Branch, FREE_BRANCHES, Family, MAX_WEIGHT};
 use super::{BlockSink, MAX_HEIGHT, MAX_ITEMS, WriteError};
+use crate::id::ChunkId;
 
 /// What decides where blocks end: the hash of a path, or a chunk's id. Blocks carry the key of their first item.
-pub(super) type Key = [u8; 32];
+pub(super) type Key = [u8; ChunkId::LEN];
 
 /// One in so many items begins a block.
 const SPREAD: u16 = 64;
@@ -23,7 +24,7 @@ impl Run {
     /// Tells whether a block at `height` must end before the item with this key, and counts the item.
     pub fn ends_before(&mut self, key: &Key, height: u8, min: usize) -> bool {
         // Other bytes at each level, else a boundary of a leaf would be one of all levels.
-        let at = 2 * usize::from(height);
+        let at = 2 * usize::from(height) % key.len();
         let chosen = u16::from_le_bytes([key[at], key[at + 1]]).is_multiple_of(SPREAD);
         let ends = self.0 >= MAX_ITEMS || self.0 >= min && chosen;
         self.0 = if ends { 1 } else { self.0 + 1 };

@@ -9,7 +9,7 @@ use crate::id::{ChunkId, PackId};
 use crate::seal::{HEADER_LEN, TAG_LEN};
 
 /// Bytes of a chunk id.
-const ID_LEN: usize = 32;
+const ID_LEN: usize = ChunkId::LEN;
 
 /// What a pack says of one frame. Offsets follow from lengths.
 #[derive(Debug, Clone, PartialEq, Eq)]

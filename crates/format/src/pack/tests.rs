@@ -20,7 +20,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn chunk(bytes: &[u8]) -> FrameChunk {
-    FrameChunk { id: ChunkId::from_bytes(*blake3::hash(bytes).as_bytes()), len: bytes.len() as u32 }
+    FrameChunk { id: ChunkId::of_hash(&blake3::hash(bytes)), len: bytes.len() as u32 }
 }
 
 fn frame(chunks: &[Vec<u8>], compress: bool) -> Frame {
@@ -79,13 +79,13 @@ fn two_frames() -> Vec<Frame> {
 #[test]
 fn golden_pack() {
     let pack = pack(PackKind::Data, &two_frames());
-    assert_eq!(pack.bytes.len(), 40 + (3 + 16) + (25 + 16) + (119 + 16) + 24);
-    assert_eq!(pack.info.id.to_string(), "0dee187c9aab129fa9d2b02df64a0e3e5f92efee925c25686886f4eb65b87289");
+    assert_eq!(pack.bytes.len(), 40 + (3 + 16) + (25 + 16) + (82 + 16) + 24);
+    assert_eq!(pack.info.id.to_string(), "13ea7183dae20ee0831820df0c05775933f4a33a990b6efd09bc83665e2745be");
     assert_eq!(blake3::hash(&pack.bytes).as_bytes(), pack.info.id.as_bytes());
     let footer = Footer { kind: PackKind::Data, frames: pack.info.frames.clone() };
     assert_eq!(
         hex(&minicbor::to_vec(&footer).unwrap()),
-        "a20001018284001358209de4f08d09f2ea0d68db13d211cd83669541f53b8d538135e0d9e423878c4fe281038401182958407e1f059709071130c6746f61f62c9edcc01062a282ba716f2e6764829ac29bd3ccf34e13ac78c9b168e27bd1a3db0b68d276e86ddc198d2e7a6707c57fffa99a821901f40c"
+        "a200010182840013549de4f08d09f2ea0d68db13d211cd83669541f53b81038401182958287e1f059709071130c6746f61f62c9edcc01062a2ccf34e13ac78c9b168e27bd1a3db0b68d276e86d821901f40c"
     );
     assert_eq!(read_frames(&pack.info, &pack.bytes).unwrap(), [b"ice".to_vec(), b"icecore ".repeat(64)]);
 }
