@@ -5,6 +5,7 @@ mod cli;
 mod common;
 mod crash;
 mod damage;
+mod forget;
 mod known;
 mod layering;
 mod real_tree;

@@ -82,6 +82,8 @@ pub enum Command {
     Ls(LsArgs),
     /// Write the content of a snapshot into an empty directory
     Restore(RestoreArgs),
+    /// Delete snapshots by rules or by name; what only they needed becomes free
+    Forget(ForgetArgs),
     /// Test whether everything that was stored is there and sound
     Check(CheckArgs),
     /// Show how much is stored
@@ -117,6 +119,7 @@ impl Command {
             Self::Show(_) => "show",
             Self::Ls(_) => "ls",
             Self::Restore(_) => "restore",
+            Self::Forget(_) => "forget",
             Self::Check(_) => "check",
             Self::Stats => "stats",
             Self::Key(KeyCommand::List) => "key list",
@@ -215,6 +218,9 @@ pub struct BackupArgs {
     /// Read every file, whatever its times say
     #[arg(long)]
     pub rehash: bool,
+    /// Let nothing forget the snapshot before this time, as in 2027-12-31 or "2027-12-31 18:00"
+    #[arg(long, value_name = "TIME")]
+    pub keep_until: Option<String>,
     /// How hard to compress
     #[arg(long, value_name = "LEVEL", default_value = "default")]
     pub compression: Compression,
@@ -303,6 +309,73 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
 }
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "\
+Rules count together: a snapshot stays if any of them keeps it. Each instance on each host is judged by itself. Without
+a rule, the `keep` of the configured instances counts, for the snapshots of this host.
+
+Examples:
+  icecore forget --keep-daily 14 --keep-weekly 8 --keep-monthly 12 --dry-run
+  icecore forget --instance wiki --keep-within 30d --keep-tag release
+  icecore forget 3f2a9c1e                          this one snapshot
+  icecore forget                                   what the configuration says")]
+pub struct ForgetArgs {
+    /// Snapshots to forget: ids' first digits, latest, NAME, NAME~N or NAME@TIME
+    #[arg(value_name = "SNAP", conflicts_with_all = RULES)]
+    pub snapshots: Vec<String>,
+    /// Only those of this series; may be given several times
+    #[arg(long = "instance", short, value_name = "NAME", conflicts_with = "snapshots")]
+    pub instances: Vec<String>,
+    /// Only those of this host
+    #[arg(long, value_name = "NAME", conflicts_with = "snapshots")]
+    pub host: Option<String>,
+    /// Only those with this tag; may be given several times, and then any of them counts
+    #[arg(long = "tag", value_name = "TEXT", conflicts_with = "snapshots")]
+    pub tags: Vec<String>,
+    /// Keep the newest N
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<u32>,
+    /// Keep the newest of each of the last N hours that have one
+    #[arg(long, value_name = "N")]
+    pub keep_hourly: Option<u32>,
+    /// The same for days
+    #[arg(long, value_name = "N")]
+    pub keep_daily: Option<u32>,
+    /// The same for weeks, which begin on Mondays
+    #[arg(long, value_name = "N")]
+    pub keep_weekly: Option<u32>,
+    /// The same for months
+    #[arg(long, value_name = "N")]
+    pub keep_monthly: Option<u32>,
+    /// The same for years
+    #[arg(long, value_name = "N")]
+    pub keep_yearly: Option<u32>,
+    /// Keep what is at most so much older than the newest, as in 36h, 14d, 8w, 6m (months) or 1y6m
+    #[arg(long, value_name = "TIME")]
+    pub keep_within: Option<String>,
+    /// Keep what has this tag; may be given several times
+    #[arg(long = "keep-tag", value_name = "TEXT")]
+    pub keep_tags: Vec<String>,
+    /// Forget an instance's last application-consistent snapshot too
+    #[arg(long)]
+    pub force: bool,
+    /// Say what would be forgotten and freed, and change nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+}
+
+/// The options of `forget` that make rules.
+const RULES: [&str; 8] = [
+    "keep_last",
+    "keep_hourly",
+    "keep_daily",
+    "keep_weekly",
+    "keep_monthly",
+    "keep_yearly",
+    "keep_within",
+    "keep_tags",
+];
 
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(after_help = "\

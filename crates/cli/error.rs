@@ -98,6 +98,9 @@ pub enum Error {
     /// What was typed makes no sense together.
     #[error("{0}")]
     Misuse(String),
+    /// What was asked for would lose what must not be lost by the way.
+    #[error("{0}")]
+    Refused(String),
     /// The terminal or a pipe failed.
     #[error("writing the result failed: {0}")]
     Output(#[from] io::Error),

@@ -106,6 +106,7 @@ fn code_and_hint(error: &Error) -> (Code, Option<String>) {
         Error::NoRepository { place, embedded: false } => {
             (Code::NoRepository, Some(init_hint(&place.display().to_string())))
         }
+        Error::Refused(_) => (Code::Failed, None),
         Error::NotEmpty(_) => (Code::Failed, hint("name a new or empty directory")),
         Error::PasswordFileMissing { .. } => (
             Code::WrongPassword,

@@ -63,6 +63,7 @@ fn run(cli: &Cli, world: &World, recovery: &Recovery, output: &mut Output) -> Re
         Command::Show(args) => commands::show::run(args, &settings()?, output),
         Command::Ls(args) => commands::ls::run(args, &settings()?, output),
         Command::Restore(args) => commands::restore::run(args, &settings()?, output),
+        Command::Forget(args) => commands::forget::run(args, &settings()?, output),
         Command::Check(args) => commands::check::run(*args, &settings()?, output),
         Command::Stats => commands::stats::run(&settings()?, output),
         Command::Key(KeyCommand::List) => commands::key::list(&settings()?, output),

@@ -15,6 +15,11 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     parse_in(text, &TimeZone::system())
 }
 
+/// The zone that days and hours are told in.
+pub fn zone() -> TimeZone {
+    TimeZone::system()
+}
+
 fn parse_in(text: &str, zone: &TimeZone) -> Option<Timestamp> {
     let text = text.trim();
     if let Ok(instant) = text.parse::<jiff::Timestamp>() {

@@ -263,6 +263,7 @@ pub fn take(archive: &Archive, live: &Path) -> Result<Report, String> {
         user: "user".to_owned(),
         program: "test".to_owned(),
         tags: Vec::new(),
+        protected_until: None,
         roots: vec![Root { name: "live".to_owned(), path: live.to_owned() }],
         rules: Rules { threads: 2, ..Rules::default() },
         excludes: Vec::new(),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use icecore_engine::Archive;
 use icecore_engine::backup::{Freeze, Job, Report, backup};
-use icecore_engine::entry::PathBytes;
+use icecore_engine::entry::{PathBytes, Timestamp};
 use icecore_engine::snapshot::Snapshot;
 use icecore_source::freezer::FreezerConfig;
 use icecore_source::window::{Retry, WindowPlan};
@@ -110,6 +110,7 @@ pub fn job(args: &BackupArgs, selection: Selection, settings: &Settings, archive
         user: world::user_name(),
         program: PROGRAM.to_owned(),
         tags: args.tags.clone(),
+        protected_until: args.keep_until.as_deref().map(protected_until).transpose()?,
         roots: selection.roots,
         rules,
         excludes: selection.patterns,
@@ -120,6 +121,12 @@ pub fn job(args: &BackupArgs, selection: Selection, settings: &Settings, archive
         threads,
         freeze,
         clock: &time::now,
+    })
+}
+
+fn protected_until(text: &str) -> Result<Timestamp> {
+    time::parse(text).ok_or_else(|| {
+        Error::Misuse(format!("--keep-until {text:?} is no time: write it as in 2027-12-31 or \"2027-12-31 18:00\""))
     })
 }
 

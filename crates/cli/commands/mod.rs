@@ -4,6 +4,7 @@ pub mod backup;
 pub mod check;
 pub mod completions;
 pub mod demo;
+pub mod forget;
 pub mod guardian;
 pub mod init;
 pub mod instance;

@@ -130,6 +130,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Committing => "committing",
         Phase::Restoring => "restoring",
         Phase::Checking => "checking",
+        Phase::Counting => "counting",
         Phase::Done => "finishing",
     }
 }

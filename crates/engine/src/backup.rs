@@ -47,6 +47,8 @@ pub struct Job<'a> {
     pub program: String,
     /// Labels.
     pub tags: Vec<String>,
+    /// Until when nothing may forget the snapshot.
+    pub protected_until: Option<Timestamp>,
     /// Directories.
     pub roots: Vec<Root>,
     /// What of them is listed.
@@ -203,7 +205,7 @@ impl<'a> Story<'a> {
             problems,
             problem_count,
             excludes: job.excludes.clone(),
-            protected_until: None,
+            protected_until: job.protected_until,
         };
         let id = closed.commit(&snapshot)?;
         self.progress.enter(Phase::Done);

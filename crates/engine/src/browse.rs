@@ -236,4 +236,4 @@ fn unreadable(stored: &Stored, source: ReadError<icecore_repo::Error>) -> Error 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,8 @@
 //! | [`archive`] | an opened repository with its index, and what can be asked of it |
 //! | [`backup`] | live roots → snapshot |
 //! | [`restore`] | snapshot → directory |
+//! | [`retention`] | which snapshots are kept: a pure plan |
+//! | [`forget`] | snapshots go, and what that frees |
 //! | [`browse`] | choosing snapshots, reading manifests |
 //! | [`progress`] | what a running story tells, and how it is stopped |
 //!
@@ -14,16 +16,19 @@ pub mod archive;
 pub mod backup;
 pub mod browse;
 pub mod error;
+pub mod forget;
 pub mod progress;
 pub mod restore;
+pub mod retention;
 mod store_file;
 
 pub use archive::Archive;
 pub use error::{Error, Result};
+pub use forget::Outlook;
 pub use progress::{Phase, Progress};
 
 pub use icecore_format::seal::Entropy;
 pub use icecore_format::{entry, id, keys, snapshot};
 pub use icecore_repo::check::{CheckOptions, CheckReport, DamagedFile, Finding};
 pub use icecore_repo::index::IndexTotals;
-pub use icecore_repo::{Catalogue, Error as RepositoryError, Stored};
+pub use icecore_repo::{Catalogue, Error as RepositoryError, Freed, Stored};

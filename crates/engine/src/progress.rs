@@ -25,11 +25,13 @@ pub enum Phase {
     Restoring,
     /// Checking.
     Checking,
+    /// Counting what is needed.
+    Counting,
     /// Done.
     Done,
 }
 
-const PHASES: [Phase; 9] = [
+const PHASES: [Phase; 10] = [
     Phase::Opening,
     Phase::Listing,
     Phase::Warming,
@@ -38,6 +40,7 @@ const PHASES: [Phase; 9] = [
     Phase::Committing,
     Phase::Restoring,
     Phase::Checking,
+    Phase::Counting,
     Phase::Done,
 ];
 

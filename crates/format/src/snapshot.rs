@@ -459,7 +459,7 @@ mod tests {
             "06822007",                                                     // started
             "07820207",                                                     // taken
             "08820307",                                                     // finished
-            &["098354", &"aa".repeat(20), "0219012c"].concat(),           // manifest
+            &["098354", &"aa".repeat(20), "0219012c"].concat(),             // manifest
             &["0a5820", &"bb".repeat(32)].concat(),                         // parent
             "0ba20064726f6f74182163777777",                                 // users
             "0ca10563747479",                                               // groups
@@ -489,7 +489,7 @@ mod tests {
             "06822007",                                                     // started
             "07820207",                                                     // taken
             "08820307",                                                     // finished
-            &["098354", &"aa".repeat(20), "0219012c"].concat(),           // manifest
+            &["098354", &"aa".repeat(20), "0219012c"].concat(),             // manifest
             "0dae000101020203030404050506060707080809090a0a0b0b0c0c0d0d0e", // totals
             "0e02",                                                         // verdict
             "1100",                                                         // problem count

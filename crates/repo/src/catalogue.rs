@@ -77,6 +77,13 @@ impl Catalogue {
     }
 }
 
+/// Removes a snapshot: from now on nothing needs what only it held.
+pub fn forget(repository: &Repository, id: &SnapshotId) -> Result<()> {
+    // Only who can read may judge what is needed.
+    repository.open_key()?;
+    Ok(repository.store().delete(&layout::snapshot(id))?)
+}
+
 /// Reads a record from the store, verified.
 pub(crate) fn read(repository: &Repository, id: &SnapshotId) -> Result<(Snapshot, Vec<u8>)> {
     let record = objects::get_snapshot(repository, id)?;

@@ -9,6 +9,7 @@
 //! | [`parking`] | where frames wait that are not to be compressed now |
 //! | [`reader`] | reading chunks and manifest blocks, each verified |
 //! | [`catalogue`] | the snapshots |
+//! | [`reach`] | who needs what: reference counts over manifest blocks and chunks |
 //! | [`check`] | whether everything that was promised is there |
 
 pub mod catalogue;
@@ -19,6 +20,7 @@ mod layout;
 pub mod objects;
 mod pack_writer;
 pub mod parking;
+pub mod reach;
 pub mod reader;
 pub mod repository;
 pub mod session;
@@ -32,6 +34,7 @@ pub use error::{Error, Result};
 pub use icecore_store::Store;
 pub use index::Index;
 pub use parking::Parking;
+pub use reach::{Freed, Reach};
 pub use reader::ChunkReader;
 pub use repository::Repository;
 pub use session::{ChunkWriter, Session};

@@ -55,19 +55,19 @@ impl Place {
 }
 
 /// Pseudo-random bytes of a seed: nothing in them repeats.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
 }
 
-fn entry(path: &str, id: ChunkId, len: usize) -> Entry {
+pub(crate) fn entry(path: &str, id: ChunkId, len: usize) -> Entry {
     let content = Content::Inline(vec![Piece::Chunk { id, len: len as u32 }]);
     let file = File { size: len as u64, class: Default::default(), content, racy: false };
     Entry { path: path.into(), meta: Meta::default(), node: Node::File(file), link_of: None }
 }
 
-fn record(root: icecore_format::manifest::Root) -> Snapshot {
+pub(crate) fn record(root: icecore_format::manifest::Root) -> Snapshot {
     let now = Timestamp::default();
     Snapshot {
         instance: "test".to_owned(),

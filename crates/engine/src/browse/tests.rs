@@ -7,7 +7,7 @@ use super::*;
 /// 2026-11-20 00:00 UTC.
 const DAY: i64 = 1_795_132_800;
 
-fn stored(id: &str, instance: &str, taken: i64) -> Stored {
+pub(crate) fn stored(id: &str, instance: &str, taken: i64) -> Stored {
     let time = Timestamp { seconds: taken, nanos: 0 };
     let snapshot = Snapshot {
         instance: instance.to_owned(),

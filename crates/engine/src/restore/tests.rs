@@ -48,6 +48,7 @@ impl Place {
             user: "user".to_owned(),
             program: "test".to_owned(),
             tags: Vec::new(),
+            protected_until: None,
             roots: vec![Root { name: "live".to_owned(), path: self.live("") }],
             rules: Rules::default(),
             excludes: Vec::new(),

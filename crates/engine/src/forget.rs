@@ -1,0 +1,70 @@
+//! Snapshots go: what that would free is known before, and nothing is deleted but their records.
+//!
+//! The chunks that only they needed stay where they are until a prune takes them.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use icecore_format::id::SnapshotId;
+use icecore_repo::{Catalogue, ChunkReader, Freed, Reach, catalogue};
+
+use crate::archive::Archive;
+use crate::error::{Error, Result};
+use crate::progress::{Phase, Progress};
+
+/// What would become free.
+#[derive(Debug, Default)]
+pub struct Outlook {
+    /// What only the given snapshots need.
+    pub freed: Freed,
+    /// Why that is not certain: a sentence for each thing that could not be read.
+    pub damaged: Vec<String>,
+}
+
+impl Archive {
+    /// Tells what nothing would need any more without the snapshots `ids` of the catalogue.
+    ///
+    /// # Errors
+    /// Also without a key that can read: who cannot read does not know what is needed.
+    pub fn outlook(&self, catalogue: &Catalogue, ids: &[SnapshotId], progress: &Progress) -> Result<Outlook> {
+        progress.enter(Phase::Counting);
+        let reader = self.reader()?;
+        let mut reach = Reach::open(&self.index)?;
+        let mut damaged = count(&mut reach, &reader, catalogue, progress)?;
+        let gone: Vec<_> = catalogue.snapshots.iter().filter(|stored| ids.contains(&stored.id)).collect();
+        let (mut freed, lost) = interruptible(reach.would_free(&reader, &gone, &mut || step(progress)))?;
+        damaged.extend(lost);
+        // What a record that cannot be read needs is not known either.
+        freed.exact &= catalogue.damaged.is_empty();
+        damaged.extend(catalogue.damaged.iter().cloned());
+        Ok(Outlook { freed, damaged })
+    }
+
+    /// Deletes the records of snapshots, durably, one after the other.
+    pub fn forget(&self, ids: &[SnapshotId], progress: &Progress) -> Result<()> {
+        for id in ids {
+            progress.check()?;
+            catalogue::forget(&self.repository, id)?;
+        }
+        // The next count would do it too; done now, it is quick while what they named can still be read.
+        let reader = self.reader()?;
+        let catalogue = self.catalogue()?;
+        let mut reach = Reach::open(&self.index)?;
+        count(&mut reach, &reader, &catalogue, progress).map(drop)
+    }
+}
+
+fn count(reach: &mut Reach, reader: &ChunkReader, catalogue: &Catalogue, progress: &Progress) -> Result<Vec<String>> {
+    interruptible(reach.update(reader, &catalogue.snapshots, &mut || step(progress)))
+}
+
+fn step(progress: &Progress) -> icecore_repo::Result<()> {
+    progress.entries.fetch_add(1, Relaxed);
+    progress.check().map_err(|_| icecore_repo::Error::Interrupted)
+}
+
+fn interruptible<T>(result: icecore_repo::Result<T>) -> Result<T> {
+    result.map_err(|error| match error {
+        icecore_repo::Error::Interrupted => Error::Interrupted,
+        error => error.into(),
+    })
+}
