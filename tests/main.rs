@@ -1,6 +1,7 @@
 //! The one integration test binary.
 
 mod bad_input;
+mod check;
 mod cli;
 mod common;
 mod crash;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -248,6 +249,27 @@ fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Reads a share: `10%` or `10`.
+fn percent(text: &str) -> Result<u8, String> {
+    match text.trim_end_matches('%').parse() {
+        Ok(number @ 1..=100) => Ok(number),
+        _ => Err("a share from 1% to 100% is needed".to_owned()),
+    }
+}
+
+/// Reads a span of time: `90s`, `30m`, `2h`.
+fn time_limit(text: &str) -> Result<Duration, String> {
+    let wrong = || "a time such as 90s, 30m or 2h is needed".to_owned();
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(u64::from(number) * unit))
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -381,11 +403,21 @@ const RULES: [&str; 8] = [
 #[command(after_help = "\
 Examples:
   icecore check                    tests names, links and sizes; reads no data
-  icecore check --read-data        reads everything, as a restore of all snapshots would")]
+  icecore check --read-data        reads everything, as a restore of all snapshots would
+  icecore check --read-data=10% --time-limit 30m
+                                   what was not verified for the longest time: run it nightly
+  icecore check --no-key           compares each object with its name; needs no password")]
 pub struct CheckArgs {
-    /// Read and verify all data too
-    #[arg(long)]
-    pub read_data: bool,
+    /// Read and verify data too: all of it, or the given share, the longest-unverified first
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, require_equals = true, default_missing_value = "100%",
+        value_parser = percent)]
+    pub read_data: Option<u8>,
+    /// Begin no further pack after this time, as in 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", value_parser = time_limit, requires = "read_data")]
+    pub time_limit: Option<Duration>,
+    /// Compare each object with its name, and nothing else: needs no key
+    #[arg(long, conflicts_with_all = ["read_data", "time_limit"])]
+    pub no_key: bool,
 }
 
 #[derive(Debug, Subcommand)]

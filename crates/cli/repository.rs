@@ -60,6 +60,15 @@ pub fn secret(settings: &Settings) -> Result<Secret> {
     password::obtain(&settings.password, settings.can_ask, &place)
 }
 
+/// The store of the repository, which must be there; needs no password.
+pub fn store(settings: &Settings) -> Result<Arc<dyn Store>> {
+    let place = settings.place.directory();
+    if !is_repository(&place)? {
+        return Err(Error::NoRepository { place, embedded: matches!(settings.place, Place::Embedded { .. }) });
+    }
+    Ok(Arc::new(LocalStore::open(place)?))
+}
+
 /// Opens the repository with a password that is known.
 pub fn open_with(settings: &Settings, secret: &Secret) -> Result<Opened> {
     let store: Arc<dyn Store> = Arc::new(LocalStore::open(settings.place.directory())?);

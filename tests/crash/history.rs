@@ -292,7 +292,7 @@ fn restores_as(archive: &Archive, stored: &Stored, original: &Path) -> Result<()
 
 /// A check that reads all data finds nothing; packs that no index names are no damage.
 fn sound(archive: &Archive) -> Result<(), String> {
-    let options = CheckOptions { read_data: true, threads: 2 };
+    let options = CheckOptions { read_percent: 100, until: None, now: Timestamp::default(), threads: 2 };
     let report = archive.check(options, &Progress::default()).map_err(text_of)?;
     if report.is_clean() { Ok(()) } else { Err(format!("{:?} {:?}", report.findings, report.damaged_files)) }
 }

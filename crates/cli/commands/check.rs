@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
+use icecore_engine::archive::check_names;
+use icecore_engine::entry::Timestamp;
 use icecore_engine::{Archive, CheckOptions, CheckReport};
 use serde_json::{Map, Value, json};
 
@@ -12,15 +14,19 @@ use crate::error::Result;
 use crate::exit::Code;
 use crate::output::{Output, human, json, progress};
 use crate::settings::Settings;
+use crate::{repository, time};
 
 /// Runs the command.
 pub fn run(args: CheckArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
+    if args.no_key {
+        return names(settings, output);
+    }
     let begun = Instant::now();
     let opened = open(settings, output)?;
     let report = perform(args, &opened.archive, output.manner().progress)?;
     if output.manner().json {
         let mut document = document(&report);
-        document.insert("read_data".to_owned(), args.read_data.into());
+        document.insert("read_data".to_owned(), args.read_data.is_some().into());
         document.insert("opening".to_owned(), opened.warnings.clone().into());
         document.insert("seconds".to_owned(), json!(begun.elapsed().as_secs_f64()));
         output.document(document.into())?;
@@ -36,8 +42,45 @@ pub fn run(args: CheckArgs, settings: &Settings, output: &mut Output) -> Result<
 
 /// Checks the repository.
 pub fn perform(args: CheckArgs, archive: &Archive, show: bool) -> Result<CheckReport> {
-    let options = CheckOptions { read_data: args.read_data, threads: threads(None) };
+    let options = CheckOptions {
+        read_percent: args.read_data.unwrap_or(0),
+        until: args.time_limit.and_then(|limit| Instant::now().checked_add(limit)),
+        now: time::now(),
+        threads: threads(None),
+    };
     Ok(progress::attend(show, |progress| archive.check(options, progress))??)
+}
+
+/// Compares objects with their names.
+fn names(settings: &Settings, output: &mut Output) -> Result<Code> {
+    let begun = Instant::now();
+    let store = repository::store(settings)?;
+    let show = output.manner().progress;
+    let report = progress::attend(show, |progress| check_names(&store, threads(None), progress))??;
+    let misnamed = report.misnamed.iter();
+    if output.manner().json {
+        let misnamed = misnamed.map(|wrong| json!({ "object": wrong.object, "message": wrong.message }));
+        output.document(json!({
+            "clean": report.misnamed.is_empty(),
+            "objects": report.objects,
+            "bytes_read": report.bytes,
+            "misnamed": misnamed.collect::<Vec<_>>(),
+            "seconds": begun.elapsed().as_secs_f64(),
+        }))?;
+    } else {
+        for wrong in misnamed {
+            writeln!(output, "{}: {}", human::printable(&wrong.object), human::printable(&wrong.message))?;
+        }
+        let objects = human::counted(report.objects, "object", "objects");
+        let verdict = match report.misnamed.len() as u64 {
+            0 => "each is what its name says".to_owned(),
+            wrong => format!("{} not what they are named", human::counted(wrong, "is", "are")),
+        };
+        if !output.manner().quiet {
+            writeln!(output, "read {objects}, {}: {verdict}", human::bytes(report.bytes))?;
+        }
+    }
+    Ok(if report.misnamed.is_empty() { Code::Done } else { Code::Failed })
 }
 
 /// Prints what does not hold, what to do about it, and which files suffer.
@@ -73,6 +116,13 @@ pub fn summarise(report: &CheckReport, out: &mut dyn Write) -> io::Result<()> {
         human::counted(report.packs, "pack", "packs"),
     ];
     writeln!(out, "checked {}; {} of data read", what.join(", "), human::bytes(report.bytes_read))?;
+    if report.packs_read > 0 {
+        let since = report.verified_since.map(|seconds| time::local(Timestamp { seconds, nanos: 0 }));
+        match (report.never_verified, since) {
+            (0, Some(since)) => writeln!(out, "every pack was verified since {since}")?,
+            (never, _) => writeln!(out, "{} never verified yet", human::counted(never, "pack was", "packs were"))?,
+        }
+    }
     if !report.orphans.is_empty() {
         let orphans = human::counted(report.orphans.len() as u64, "pack is", "packs are");
         writeln!(out, "{orphans} in no index yet: of a backup that runs or was interrupted; no damage")?;
@@ -103,14 +153,17 @@ fn document(report: &CheckReport) -> Map<String, Value> {
         object.insert("reason".to_owned(), file.reason.clone().into());
         Value::Object(object)
     });
-    let fields: [(&str, Value); 13] = [
+    let fields: [(&str, Value); 16] = [
         ("clean", report.is_clean().into()),
         ("snapshots", report.snapshots.into()),
         ("blocks", report.blocks.into()),
         ("entries", report.entries.into()),
         ("chunks", report.chunks.into()),
         ("packs", report.packs.into()),
+        ("packs_read", report.packs_read.into()),
         ("bytes_read", report.bytes_read.into()),
+        ("never_verified", report.never_verified.into()),
+        ("verified_since", report.verified_since.map(|seconds| json::time(Timestamp { seconds, nanos: 0 })).into()),
         ("findings", findings.collect()),
         ("finding_count", report.finding_count.into()),
         ("damaged_files", damaged_files.collect()),

@@ -7,12 +7,38 @@ use std::sync::atomic::Ordering::Relaxed;
 use icecore_format::entry::Timestamp;
 use icecore_format::id::{RepositoryId, SlotId};
 use icecore_format::keys::{Role, Secret};
+use icecore_repo::check::names::{self, NamesReport};
 use icecore_repo::check::{self, CheckOptions, CheckReport, CheckStep};
 use icecore_repo::index::{IndexTotals, Rebuilt};
 use icecore_repo::{Catalogue, ChunkReader, Index, Repository, Store, slots};
 
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
+
+/// Compares every object of a store with its name, without any key.
+pub fn check_names(store: &dyn Store, threads: usize, progress: &Progress) -> Result<NamesReport> {
+    progress.enter(Phase::Checking);
+    interruptible(names::check_names(store, threads, &|step| watch(step, progress)))
+}
+
+fn watch(step: CheckStep, progress: &Progress) -> icecore_repo::Result<()> {
+    match step {
+        CheckStep::Packs { bytes, .. } => progress.bytes_total.store(bytes, Relaxed),
+        CheckStep::Pack { bytes } => drop(progress.bytes.fetch_add(bytes, Relaxed)),
+        CheckStep::Snapshots(count) => progress.entries_total.store(count, Relaxed),
+        CheckStep::Block => {}
+        CheckStep::Snapshot => progress.done(0),
+    }
+    progress.check().map_err(|_| icecore_repo::Error::Interrupted)
+}
+
+/// The user's wish to end is no failure of the repository.
+pub(crate) fn interruptible<T>(result: icecore_repo::Result<T>) -> Result<T> {
+    result.map_err(|error| match error {
+        icecore_repo::Error::Interrupted => Error::Interrupted,
+        error => error.into(),
+    })
+}
 
 /// An opened repository and its index.
 #[derive(Debug, Clone)]
@@ -75,20 +101,7 @@ impl Archive {
     /// backup stores it again.
     pub fn check(&self, options: CheckOptions, progress: &Progress) -> Result<CheckReport> {
         progress.enter(Phase::Checking);
-        let watch = |step: CheckStep| {
-            match step {
-                CheckStep::Packs { bytes, .. } => progress.bytes_total.store(bytes, Relaxed),
-                CheckStep::Pack { bytes } => drop(progress.bytes.fetch_add(bytes, Relaxed)),
-                CheckStep::Snapshots(count) => progress.entries_total.store(count, Relaxed),
-                CheckStep::Block => {}
-                CheckStep::Snapshot => progress.done(0),
-            }
-            progress.check().map_err(|_| icecore_repo::Error::Interrupted)
-        };
-        match check::check(&self.repository, &self.index, options, &watch) {
-            Err(icecore_repo::Error::Interrupted) => Err(Error::Interrupted),
-            checked => Ok(checked?),
-        }
+        interruptible(check::check(&self.repository, &self.index, options, &|step| watch(step, progress)))
     }
 
     /// The key slots; the second list names objects among them that are unusable.

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use icecore_format::id::SnapshotId;
 use icecore_repo::{Catalogue, ChunkReader, Freed, Reach, catalogue};
 
-use crate::archive::Archive;
-use crate::error::{Error, Result};
+use crate::archive::{Archive, interruptible};
+use crate::error::Result;
 use crate::progress::{Phase, Progress};
 
 /// What would become free.
@@ -60,11 +60,4 @@ fn count(reach: &mut Reach, reader: &ChunkReader, catalogue: &Catalogue, progres
 fn step(progress: &Progress) -> icecore_repo::Result<()> {
     progress.entries.fetch_add(1, Relaxed);
     progress.check().map_err(|_| icecore_repo::Error::Interrupted)
-}
-
-fn interruptible<T>(result: icecore_repo::Result<T>) -> Result<T> {
-    result.map_err(|error| match error {
-        icecore_repo::Error::Interrupted => Error::Interrupted,
-        error => error.into(),
-    })
 }

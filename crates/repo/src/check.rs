@@ -13,13 +13,15 @@
 //! still hold the chunk? A damaged frame costs nothing but what stands in it, and nothing if another pack has the same.
 
 mod manifests;
+pub mod names;
 mod packs;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use icecore_format::entry::PathBytes;
+use icecore_format::entry::{PathBytes, Timestamp};
 use icecore_format::fragment::Fragment;
 use icecore_format::id::{FragmentId, PackId, SnapshotId};
 use icecore_store::ErrorKind;
@@ -36,8 +38,13 @@ const NAMED: usize = 1000;
 /// How thoroughly to check.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckOptions {
-    /// Read every pack whole, instead of trusting the store that what is there is what was put.
-    pub read_data: bool,
+    /// How much of the packs is read whole, in percent of their bytes, instead of trusting the store that what is there is
+    /// what was put. The longest-unverified come first.
+    pub read_percent: u8,
+    /// When the last pack may be begun.
+    pub until: Option<Instant>,
+    /// The time now, to remember when what was verified.
+    pub now: Timestamp,
     /// Threads that read packs; at least one does.
     pub threads: usize,
 }
@@ -102,8 +109,14 @@ pub struct CheckReport {
     pub chunks: u64,
     /// Packs that the index names.
     pub packs: u64,
-    /// Bytes of packs that were read whole.
+    /// Packs that were read whole.
+    pub packs_read: u64,
+    /// Their bytes.
     pub bytes_read: u64,
+    /// Packs that were never verified by this host.
+    pub never_verified: u64,
+    /// When the longest-unverified of the others was, in seconds since 1970.
+    pub verified_since: Option<i64>,
     /// Promises that do not hold; only the first 1000.
     pub findings: Vec<Finding>,
     /// How many there are.

@@ -13,6 +13,7 @@
 //! chunks(id, frame, offset, len)
 //! snapshots(id, record)                   opened records, for instant listing
 //! intact(root, generation)                manifests whose every chunk was found at that generation
+//! verified(id, at)                        when a pack was last read whole and found sound, in seconds since 1970
 //! ```
 
 mod care;
@@ -34,7 +35,7 @@ pub(crate) use sync::{PACKS_PER_FRAGMENT, publish};
 pub use sync::{Rebuilt, Synced};
 
 /// The schema's number; a file with another number is deleted and made anew.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 
 /// How long a process waits for another one on this host that writes to the index.
 const BUSY: Duration = Duration::from_secs(120);
@@ -55,6 +56,7 @@ CREATE TABLE chunks(id BLOB NOT NULL, frame INTEGER NOT NULL, offset INTEGER NOT
   PRIMARY KEY(id, frame, offset)) WITHOUT ROWID;
 CREATE TABLE snapshots(id BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE intact(root BLOB PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE verified(id BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES('generation', 0);
 ";
 

@@ -128,7 +128,8 @@ fn tell(story: &mut Story<'_>, base: &Path) -> Result<()> {
         same(&stage.instance, &stage.nights[1])
     })?;
     story.step("Everything in the repository is read and verified: icecore check --read-data", || {
-        let report = check::perform(CheckArgs { read_data: true }, stage.archive()?, show)?;
+        let report =
+            check::perform(CheckArgs { read_data: Some(100), ..CheckArgs::default() }, stage.archive()?, show)?;
         if !report.is_clean() {
             return Err(Error::Demo("the check found damage in a repository that was just made".to_owned()));
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use icecore_format::frame::{Decoder, FrameChunk};
 use icecore_format::id::PackId;
@@ -59,14 +60,15 @@ pub(super) fn check(
         Ok(())
     })?;
     report.packs = indexed.len() as u64;
-    let (mut missing, mut suspects) = (Vec::new(), Vec::new());
+    let verified = index.verified()?;
+    let (mut missing, mut present) = (Vec::new(), Vec::with_capacity(indexed.len()));
     for (id, kind, expected) in indexed {
         match stored.remove(&id) {
             None => missing.push(id),
-            Some(size) if options.read_data || size != expected => suspects.push(Suspect { id, kind, expected, size }),
-            Some(_) => {}
+            Some(size) => present.push(Suspect { id, kind, expected, size }),
         }
     }
+    let suspects = choose(present, &verified, options.read_percent);
     report.orphans = stored.into_keys().collect();
     report.orphans.sort();
     for id in &missing {
@@ -75,20 +77,45 @@ pub(super) fn check(
     }
     report.forgotten_packs = missing.len() as u64;
     index.forget_packs(&missing)?;
-    let lost = examine_all(repository, index, options.threads, &suspects, watch, report)?;
+    let (lost, sound) = examine_all(repository, index, options, &suspects, watch, report)?;
     report.forgotten_frames = lost.len() as u64;
-    index.forget_frames(&lost)
+    index.forget_frames(&lost)?;
+    if options.read_percent == 0 {
+        return Ok(());
+    }
+    index.mark_verified(&sound, options.now.seconds)?;
+    let verified = index.verified()?;
+    report.never_verified = index.packs()?.iter().filter(|(id, ..)| !verified.contains_key(id)).count() as u64;
+    report.verified_since = verified.into_values().min();
+    Ok(())
 }
 
-/// Reads packs whole, several at a time; gives the frames that are lost.
+/// The packs to read: those whose size is wrong, and of the others the longest-unverified until their bytes are the share
+/// that is asked for.
+fn choose(mut present: Vec<Suspect>, verified: &HashMap<PackId, i64>, percent: u8) -> Vec<Suspect> {
+    let total: u64 = present.iter().map(|pack| pack.size).sum();
+    let mut left = u128::from(total) * u128::from(percent.min(100));
+    // Stable: of those never verified the oldest is first.
+    present.sort_by_key(|pack| (pack.size == pack.expected, verified.get(&pack.id).copied().unwrap_or(i64::MIN)));
+    present.retain(|pack| {
+        let wanted = left > 0;
+        if pack.size == pack.expected {
+            left = left.saturating_sub(u128::from(pack.size) * 100);
+        }
+        wanted || pack.size != pack.expected
+    });
+    present
+}
+
+/// Reads packs whole, several at a time; gives the frames that are lost, and the packs that are sound.
 fn examine_all(
     repository: &Repository,
     index: &Index,
-    threads: usize,
+    options: CheckOptions,
     suspects: &[Suspect],
     watch: Watch<'_>,
     report: &mut CheckReport,
-) -> Result<Vec<(PackId, u32)>> {
+) -> Result<(Vec<(PackId, u32)>, Vec<PackId>)> {
     let bytes = suspects.iter().map(|suspect| suspect.size).sum();
     watch(CheckStep::Packs { count: suspects.len() as u64, bytes })?;
     let open_key = repository.open_key()?;
@@ -97,29 +124,32 @@ fn examine_all(
     let run = || -> Result<()> {
         let mut examiner = Examiner::new(repository, &open_key)?;
         while let Some(suspect) = suspects.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let examined = examiner.examine(suspect, index)?;
-            if !matches!(examined, Examined::Whole) {
-                results.lock().unwrap_or_else(PoisonError::into_inner).push((suspect, examined));
+            // What has the wrong size is looked at in any case.
+            if suspect.size == suspect.expected && options.until.is_some_and(|until| Instant::now() >= until) {
+                break;
             }
+            let examined = examiner.examine(suspect, index)?;
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((suspect, examined));
             watch(CheckStep::Pack { bytes: suspect.size })?;
         }
         Ok(())
     };
     let ended = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(run)).collect();
+        let threads: Vec<_> = (0..options.threads.max(1)).map(|_| scope.spawn(run)).collect();
         // Every thread is waited for, and the first failure counts.
         let ends: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
         ends.into_iter().try_for_each(|end| end.map_err(|_| Error::WorkerPanicked)?)
     });
     ended?;
-    report.bytes_read += bytes;
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(suspect, _)| suspect.id);
-    let mut all_lost = Vec::new();
+    let (mut all_lost, mut sound) = (Vec::new(), Vec::new());
     for (suspect, examined) in results {
+        report.packs_read += 1;
+        report.bytes_read += suspect.size;
         let object = layout::pack(&suspect.id);
         match examined {
-            Examined::Whole => {}
+            Examined::Whole => sound.push(suspect.id),
             Examined::Damaged { message, index: true, .. } => {
                 report.find("I9", object, message, "Run icecore rebuild-index.");
             }
@@ -132,7 +162,7 @@ fn examine_all(
             }
         }
     }
-    Ok(all_lost)
+    Ok((all_lost, sound))
 }
 
 /// Reads packs on one thread.

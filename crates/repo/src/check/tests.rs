@@ -7,9 +7,13 @@ use crate::tests::{Place, commit, expect_all};
 /// Files that each test's snapshot has; they share one pack of data.
 const FILES: u64 = 40;
 
+fn options(read_data: bool, threads: usize) -> CheckOptions {
+    CheckOptions { read_percent: if read_data { 100 } else { 0 }, until: None, now: Timestamp::default(), threads }
+}
+
 fn run(place: &Place, read_data: bool) -> CheckReport {
     let (repository, index) = place.open();
-    check(&repository, &index, CheckOptions { read_data, threads: 2 }, &|_| Ok(())).unwrap()
+    check(&repository, &index, options(read_data, 2), &|_| Ok(())).unwrap()
 }
 
 fn replace(place: &Place, key: &Key, change: impl FnOnce(&mut Vec<u8>)) {
@@ -124,7 +128,7 @@ fn small_objects_are_named() {
     }
     let odd = Key::new("packs/readme").unwrap();
     place.store.put(&odd, &[b"hello"]).unwrap();
-    let report = check(&repository, &index, CheckOptions { read_data: false, threads: 0 }, &|_| Ok(())).unwrap();
+    let report = check(&repository, &index, options(false, 0), &|_| Ok(())).unwrap();
     let named = [("I1", slot.as_str()), ("I1", fragment.as_str()), ("I1", odd.as_str()), ("I1", snapshot.as_str())];
     assert_eq!(invariants(&report), named);
     assert_eq!(report.damaged_count, 0);
@@ -138,7 +142,7 @@ fn packs_that_the_index_does_not_know_are_orphans_and_no_damage() {
     let data = data_pack(&place);
     place.store.delete(&only(&place, "index")).unwrap();
     place.store.delete(&only(&place, "snapshots")).unwrap();
-    let report = check(&repository, &index, CheckOptions { read_data: true, threads: 2 }, &|_| Ok(())).unwrap();
+    let report = check(&repository, &index, options(true, 2), &|_| Ok(())).unwrap();
     assert!(report.is_clean());
     assert_eq!((report.packs, report.orphans.len()), (0, place.keys("packs").len()));
     assert!(report.orphans.iter().any(|id| layout::pack(id) == data));
@@ -149,7 +153,7 @@ fn whoever_watches_can_end_it() {
     let place = Place::new();
     commit(&place, 0, FILES);
     let (repository, index) = place.open();
-    let options = CheckOptions { read_data: true, threads: 2 };
+    let options = options(true, 2);
     let stop = |step| if matches!(step, CheckStep::Pack { .. }) { Err(Error::Interrupted) } else { Ok(()) };
     assert!(matches!(check(&repository, &index, options, &stop), Err(Error::Interrupted)));
 }

@@ -55,6 +55,26 @@ impl Index {
         })
     }
 
+    /// When packs were last verified, in seconds since 1970. A rebuild keeps it: it is about the store.
+    pub(crate) fn verified(&self) -> Result<HashMap<PackId, i64>> {
+        self.read(|connection| {
+            let mut statement = connection.prepare("SELECT id, at FROM verified")?;
+            let rows = statement.query_map([], |row| Ok((id(row, 0, PackId::from_slice)?, row.get(1)?)))?;
+            rows.collect()
+        })
+    }
+
+    /// Remembers that packs were verified, and forgets it of those that the index does not name any more.
+    pub(crate) fn mark_verified(&self, packs: &[PackId], at: i64) -> Result<()> {
+        self.write(|transaction| {
+            let mut mark = transaction.prepare_cached("INSERT OR REPLACE INTO verified VALUES(?, ?)")?;
+            for pack in packs {
+                mark.execute(params![pack.as_bytes(), at])?;
+            }
+            transaction.execute("DELETE FROM verified WHERE id NOT IN (SELECT id FROM packs)", []).map(drop)
+        })
+    }
+
     /// Forgets packs that the store does not have (I3).
     pub(crate) fn forget_packs(&self, packs: &[PackId]) -> Result<()> {
         self.write(|transaction| {
