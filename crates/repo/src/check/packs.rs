@@ -77,7 +77,7 @@ pub(super) fn check(
     }
     report.forgotten_packs = missing.len() as u64;
     index.forget_packs(&missing)?;
-    let (lost, sound) = examine_all(repository, index, options, &suspects, watch, report)?;
+    let Examinations { lost, sound } = examine_all(repository, index, options, &suspects, watch, report)?;
     report.forgotten_frames = lost.len() as u64;
     index.forget_frames(&lost)?;
     if options.read_percent == 0 {
@@ -107,7 +107,16 @@ fn choose(mut present: Vec<Suspect>, verified: &HashMap<PackId, i64>, percent: u
     present
 }
 
-/// Reads packs whole, several at a time; gives the frames that are lost, and the packs that are sound.
+/// What reading packs whole showed.
+#[derive(Default)]
+struct Examinations {
+    /// Frames, each by its pack and its number.
+    lost: Vec<(PackId, u32)>,
+    /// Packs in which nothing is wrong.
+    sound: Vec<PackId>,
+}
+
+/// Reads packs whole, several at a time.
 fn examine_all(
     repository: &Repository,
     index: &Index,
@@ -115,7 +124,7 @@ fn examine_all(
     suspects: &[Suspect],
     watch: Watch<'_>,
     report: &mut CheckReport,
-) -> Result<(Vec<(PackId, u32)>, Vec<PackId>)> {
+) -> Result<Examinations> {
     let bytes = suspects.iter().map(|suspect| suspect.size).sum();
     watch(CheckStep::Packs { count: suspects.len() as u64, bytes })?;
     let open_key = repository.open_key()?;
@@ -143,26 +152,26 @@ fn examine_all(
     ended?;
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(suspect, _)| suspect.id);
-    let (mut all_lost, mut sound) = (Vec::new(), Vec::new());
+    let mut all = Examinations::default();
     for (suspect, examined) in results {
         report.packs_read += 1;
         report.bytes_read += suspect.size;
         let object = layout::pack(&suspect.id);
         match examined {
-            Examined::Whole => sound.push(suspect.id),
+            Examined::Whole => all.sound.push(suspect.id),
             Examined::Damaged { message, index: true, .. } => {
                 report.find("I9", object, message, "Run icecore rebuild-index.");
             }
             Examined::Damaged { message, lost, .. } => {
                 report.find("I1", object, message, HEALS);
-                all_lost.extend(lost.into_iter().map(|ordinal| (suspect.id, ordinal)));
+                all.lost.extend(lost.into_iter().map(|ordinal| (suspect.id, ordinal)));
             }
             Examined::Unread(message) => {
                 report.find("I1", object, message, "See to the store, then check again.");
             }
         }
     }
-    Ok((all_lost, sound))
+    Ok(all)
 }
 
 /// Reads packs on one thread.
