@@ -187,6 +187,11 @@ impl Running {
         let _ = rustix::process::kill_process(self.id(), signal);
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until it ends. One that does not is killed, and the test fails.
     pub fn finish(mut self) -> Outcome {
         let status = self.wait(PATIENCE);

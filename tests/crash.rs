@@ -4,6 +4,7 @@
 //! is played through with an index that is lost, one as it was at that moment, and one from the future.
 
 mod history;
+mod passing;
 mod trace;
 
 use std::fs;

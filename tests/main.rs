@@ -6,6 +6,7 @@ mod cli;
 mod common;
 mod crash;
 mod damage;
+mod demo;
 mod forget;
 mod known;
 mod layering;

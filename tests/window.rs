@@ -1,11 +1,16 @@
 //! The freeze window, through the program, a configuration file, real scripts and a writer that never rests.
 
+mod config;
 mod deadline;
 mod deaths;
+mod faults;
 mod firebird;
+mod hold;
 mod mailstore;
 mod nights;
 mod racy;
+mod replies;
+mod steps;
 mod thaws;
 
 use std::fs;

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 
 const AFTER_HELP: &str = "\
 Two commands to begin with:
-  icecore demo                     show the whole story on generated data, in a temporary place
+  icecore demo                     show two nights of a live application, in a temporary place
   icecore backup /srv/data         back up a directory; with nothing configured, a repository is
                                    made below your data directory, and its place is told
 
@@ -69,7 +69,7 @@ pub enum ProgressWhen {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the whole story on generated data in a temporary place
+    /// Show two nights of a live application in a temporary place
     Demo(DemoArgs),
     /// Create a repository
     Init(InitArgs),
@@ -104,7 +104,13 @@ pub enum Command {
     /// Thaw an instance if its backup cannot (started by the backup itself)
     #[command(name = GUARDIAN, hide = true)]
     Guardian(GuardianArgs),
+    /// Play a part in the demonstration (started by the demonstration itself)
+    #[command(name = DEMO_PART, hide = true)]
+    DemoPart(DemoPartArgs),
 }
+
+/// The command that a demonstration starts beside itself, and names in its configuration.
+pub const DEMO_PART: &str = "__demo";
 
 /// The command that a backup starts beside itself for the time of a freeze window.
 pub const GUARDIAN: &str = "__guardian";
@@ -136,12 +142,14 @@ impl Command {
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
             Self::Guardian(_) => GUARDIAN,
+            Self::DemoPart(_) => DEMO_PART,
         }
     }
 
     /// Whether it may be asked to clear up after an interrupted run: not what touches nothing of this host.
     pub fn recovers(&self) -> bool {
-        !matches!(self, Self::Demo(_) | Self::Completions(_) | Self::Man(_) | Self::Guardian(_))
+        let stays_away = matches!(self, Self::Completions(_) | Self::Man(_) | Self::Guardian(_));
+        !stays_away && !matches!(self, Self::Demo(_) | Self::DemoPart(_))
     }
 }
 
@@ -582,6 +590,38 @@ pub struct DiscoverArgs {
     /// The certificates (PEM) that may have signed the server's
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoPartArgs {
+    /// Which part
+    pub part: DemoPart,
+    /// The demonstration's directory
+    pub directory: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DemoPart {
+    /// The application that writes
+    Application,
+    /// The program that freezes it
+    Freeze,
+    /// The program that thaws it
+    Thaw,
+    /// The program that tells whether it is frozen
+    Status,
+}
+
+impl DemoPart {
+    /// How it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Application => "application",
+            Self::Freeze => "freeze",
+            Self::Thaw => "thaw",
+            Self::Status => "status",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -85,6 +85,7 @@ fn run(cli: &Cli, world: &World, recovery: &Recovery, output: &mut Output) -> Re
         Command::Completions(args) => commands::completions::run(args, output),
         Command::Man(args) => commands::man::run(args, output),
         Command::Guardian(args) => commands::guardian::run(args, output),
+        Command::DemoPart(args) => commands::demo::play(args),
     }
 }
 

@@ -278,7 +278,8 @@ pub fn take(archive: &Archive, live: &Path) -> Result<Report, String> {
     backup(archive, &job, &Progress::default()).map_err(text_of)
 }
 
-fn restores_as(archive: &Archive, stored: &Stored, original: &Path) -> Result<(), String> {
+/// Whether a snapshot restores as a tree.
+pub fn restores_as(archive: &Archive, stored: &Stored, original: &Path) -> Result<(), String> {
     let place = place();
     let target = place.path().join("restored");
     let job = RestoreJob { stored, path: PathBytes::new(), target: target.clone(), numeric_ids: true, threads: 2 };
@@ -291,7 +292,7 @@ fn restores_as(archive: &Archive, stored: &Stored, original: &Path) -> Result<()
 }
 
 /// A check that reads all data finds nothing; packs that no index names are no damage.
-fn sound(archive: &Archive) -> Result<(), String> {
+pub fn sound(archive: &Archive) -> Result<(), String> {
     let options = CheckOptions { read_percent: 100, until: None, now: Timestamp::default(), threads: 2 };
     let report = archive.check(options, &Progress::default()).map_err(text_of)?;
     if report.is_clean() { Ok(()) } else { Err(format!("{:?} {:?}", report.findings, report.damaged_files)) }

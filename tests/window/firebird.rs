@@ -9,7 +9,7 @@ use icecore_testkit::{may_act_as_root, skip};
 use super::{Site, receipt, snapshot};
 use crate::common::{Home, number, write};
 
-const NIGHTS: usize = 5;
+const NIGHTS: usize = 20;
 
 /// Rows of one transaction.
 const BATCH: u64 = 20;

@@ -1,9 +1,9 @@
 //! Night after night while somebody writes.
 
 use super::{Site, receipt, snapshot};
-use crate::common::number;
+use crate::common::{number, settle};
 
-const NIGHTS: usize = 12;
+const NIGHTS: usize = 20;
 
 #[test]
 fn every_night_is_the_instance_at_its_freeze() {
@@ -86,4 +86,35 @@ fn a_rehearsal_freezes_once_and_stores_nothing() {
     assert_eq!(rehearsal["thawed_by"], "engine");
     site.expect_awake(1, 1);
     assert_eq!((site.home.objects("snapshots").len(), site.home.stored()), (0, 0));
+
+    // Nothing is known yet: everything would be read.
+    let of = |name: &str| number(&rehearsal[name]);
+    assert!(of("hot_bytes") > 1 << 20 && of("bytes_per_second") > 0, "{rehearsal}");
+    assert!(of("longest_ms").abs_diff(of("overhead_ms") + of("listing_ms") + of("reading_ms")) <= 2, "{rehearsal}");
+    assert!(of("window_ms").abs_diff(of("overhead_ms") + of("listing_ms")) <= 1, "{rehearsal}");
+    let told = site.home.ok(["instance", "test-freeze", "live"]).out();
+    for part in ["a real night", "at most", "freezing and thawing", "listing", "reading what has changed", "/s"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    site.expect_awake(2, 2);
+    assert_eq!((site.home.objects("snapshots").len(), site.home.stored()), (0, 0));
+    site.night().expect(0);
+    site.home.check(&["--read-data"]);
+}
+
+#[test]
+fn a_rehearsal_with_nothing_to_read_knows_no_rate() {
+    let site = Site::usual("");
+    site.live.controls().freeze();
+    site.configure("");
+    settle();
+    site.night().expect(0);
+    // Between two nights nobody writes: frozen by hand, it would be left alone.
+    site.configure("[instance.freezer]\nkind = \"command\"\nfreeze = [\"/bin/true\"]\nthaw = [\"/bin/true\"]");
+    let rehearsal = site.home.json(["instance", "test-freeze", "live"]);
+    assert_eq!((&rehearsal["hot_bytes"], &rehearsal["bytes_per_second"]), (&0.into(), &serde_json::Value::Null));
+    assert_eq!(rehearsal["longest_ms"], rehearsal["window_ms"]);
+    let told = site.home.ok(["instance", "test-freeze", "live"]).out();
+    assert!(!told.contains("reading"), "{told}");
+    site.live.controls().thaw();
 }

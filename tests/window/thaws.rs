@@ -56,6 +56,34 @@ fn a_freeze_that_takes_too_long_is_ended_and_thawed() {
 }
 
 #[test]
+fn a_freeze_whose_reply_is_lost_is_thawed() {
+    let site = Site::usual("");
+    site.set("lose-freeze", "");
+    site.night().expect(1).said(&["instance live", "could not freeze", "freeze.sh", "SIGKILL"]);
+    assert_eq!(site.live.records().len(), 1, "it had taken effect");
+    site.expect_awake(1, 1);
+    site.night().expect(0);
+    site.expect_awake(2, 2);
+}
+
+#[test]
+fn a_thaw_whose_reply_is_lost_or_late_is_asked_for_again() {
+    let site = Site::usual("");
+    site.set("lose-thaw", "");
+    site.night().expect(0);
+    assert_eq!(site.said("thaw"), 2);
+    site.expect_awake(1, 1);
+
+    site.configure(&format!("[instance.freezer]\n{}timeout = \"1s\"", site.live.controls().freezer()));
+    site.set("hold-thaw", "");
+    let engine = site.start();
+    site.wait_for("thaw", 4);
+    site.live.controls().unset("hold-thaw");
+    engine.finish().expect(0);
+    site.expect_awake(2, 2);
+}
+
+#[test]
 fn an_instance_that_somebody_else_has_frozen_is_left_alone() {
     let site = Site::usual("");
     site.live.controls().freeze();

@@ -131,6 +131,8 @@ impl Controls {
     /// |---|---|
     /// | `lie` | freeze succeeds at once, and the writer goes on |
     /// | `freeze-takes`, `thaw-takes` | seconds that they wait with their job done, before they say so |
+    /// | `hold-freeze`, `hold-thaw` | as long as it is there they wait with their job done, before they say so |
+    /// | `lose-freeze`, `lose-thaw` | the next call does its job and dies before it says so; then the file is gone |
     /// | `refuse-freeze`, `refuse-thaw` | how many of the next calls fail, with a sentence |
     ///
     /// # Panics
@@ -163,6 +165,14 @@ impl Controls {
     pub fn log(&self) -> Vec<String> {
         let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
+    }
+
+    /// Begins a new log.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn forget_log(&self) {
+        self.set("log", "");
     }
 
     /// How often the log says a word.
@@ -198,7 +208,12 @@ impl Controls {
                  echo \"the application refuses to {what}, $n times more\" >&2\n  exit 1\nfi\n"
             )
         };
-        let wait = |what: &str| format!("[ -s {what}-takes ] && sleep \"$(cat {what}-takes)\"\n");
+        let wait = |what: &str| {
+            format!(
+                "[ -s {what}-takes ] && sleep \"$(cat {what}-takes)\"\nwhile [ -e hold-{what} ]; do sleep 0.002; done\n\
+                 [ -e lose-{what} ] && rm lose-{what} && kill -9 $$\n"
+            )
+        };
         let freeze = format!(
             "echo freeze >>log\n{}[ -e lie ] && exit 0\n: >request\nuntil [ -e frozen ]; do sleep 0.002; done\n{}echo frozen >>log\n",
             refuse("freeze"),

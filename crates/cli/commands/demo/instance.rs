@@ -1,6 +1,6 @@
 //! A small application's directory as it may stand anywhere: a database, a mail archive, a wiki.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -10,48 +10,41 @@ use rustix::fs::{XattrFlags, setxattr};
 use super::random::Random;
 
 /// Bytes of a database page.
-const PAGE: usize = 16 * 1024;
-/// Pages of the database: 24 MiB.
-const PAGES: usize = 1536;
-/// Mails of the first night.
-const MAILS: usize = 600;
-/// Bytes of a container of the archive.
+pub const PAGE: usize = 16 * 1024;
+/// Pages of the database: 8 MiB.
+pub const PAGES: usize = 512;
+/// Mails that are there from the beginning.
+pub const MAILS: usize = 600;
+/// Containers of the archive; the last one grows.
+pub const CONTAINERS: usize = 5;
+/// Bytes of a container.
 const CONTAINER: usize = 5 << 20;
+/// Small files of the full-text index.
+pub const INDEXES: usize = 60;
+/// Pages of the wiki.
+pub const WIKI_PAGES: usize = 120;
 /// Bytes of the sparse file, of which two pages are written.
-const SPARSE: u64 = 64 << 20;
+const SPARSE: u64 = 32 << 20;
 
 /// Makes the instance in a directory that does not exist yet.
 pub fn make(at: &Path) -> io::Result<()> {
     let random = &mut Random::new(1912);
-    for directory in ["database", "archive", "mail/inbox", "mail/sent", "wiki/pages", "spool/empty"] {
+    for directory in ["database", "archive", "index", "mail/inbox", "mail/sent", "wiki/pages", "spool/empty"] {
         fs::create_dir_all(at.join(directory))?;
     }
     make_database(&at.join("database/master.fdb"), random)?;
     make_mails(&at.join("mail/inbox"), 0..MAILS, random)?;
-    for number in 1..=3 {
+    for number in 1..=CONTAINERS {
         fs::write(at.join(format!("archive/container-{number}.dat")), random.bytes(CONTAINER))?;
     }
-    for number in 0..120 {
+    for number in 0..WIKI_PAGES {
         let len = 800 + random.below(20_000);
         fs::write(at.join(format!("wiki/pages/page-{number:03}.txt")), random.text(len))?;
     }
-    make_oddities(at, random)
-}
-
-/// Works with the instance for a day: pages are rewritten, mails come, a container grows, a page is renamed, one goes.
-pub fn change(at: &Path) -> io::Result<()> {
-    let random = &mut Random::new(1959);
-    let database = OpenOptions::new().write(true).open(at.join("database/master.fdb"))?;
-    for _ in 0..24 {
-        let page = 1 + random.below(PAGES - 1);
-        database.write_all_at(&random.bytes(512), (page * PAGE + 1024) as u64)?;
+    for number in 0..INDEXES {
+        fs::write(at.join(format!("index/{number:02}.idx")), random.text(2_000))?;
     }
-    make_mails(&at.join("mail/inbox"), MAILS..MAILS + 25, random)?;
-    let container = OpenOptions::new().append(true).open(at.join("archive/container-3.dat"))?;
-    io::Write::write_all(&mut &container, &random.bytes(300_000))?;
-    fs::rename(at.join("wiki/pages/page-007.txt"), at.join("wiki/pages/moved.txt"))?;
-    fs::remove_file(at.join("wiki/pages/page-100.txt"))?;
-    fs::set_permissions(at.join("wiki/pages/page-001.txt"), Permissions::from_mode(0o600))
+    make_oddities(at, random)
 }
 
 /// Pages as of a Firebird database (on-disk structure 13): the first one says which size they have.
@@ -89,7 +82,7 @@ fn make_mails(at: &Path, numbers: std::ops::Range<usize>, random: &mut Random) -
 fn make_oddities(at: &Path, random: &mut Random) -> io::Result<()> {
     let sparse = File::create(at.join("database/temporary.sparse"))?;
     sparse.set_len(SPARSE)?;
-    sparse.write_all_at(&random.bytes(PAGE), 40 << 20)?;
+    sparse.write_all_at(&random.bytes(PAGE), 20 << 20)?;
     sparse.write_all_at(&random.bytes(PAGE), SPARSE - PAGE as u64)?;
     symlink("../database/master.fdb", at.join("archive/database"))?;
     symlink("nowhere", at.join("archive/dangling"))?;

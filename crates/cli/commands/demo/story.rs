@@ -24,20 +24,19 @@ impl<'a> Story<'a> {
         Self { output, begun: Instant::now(), steps: Vec::new() }
     }
 
-    /// Does the next step: its title is told before, what it returns and the time it took after.
-    pub fn step<T: fmt::Display>(&mut self, title: &str, work: impl FnOnce() -> Result<T>) -> Result<()> {
+    /// Does the next step: its title is told before, what it says and the time it took after; gives what it returns.
+    pub fn step<T, S: fmt::Display>(&mut self, title: &str, work: impl FnOnce() -> Result<(T, S)>) -> Result<T> {
         if interrupt::is_raised() {
             return Err(Error::Interrupted);
         }
         let begun = Instant::now();
         let number = self.steps.len() + 1;
-        self.tell(format_args!("\n{number}. {title}"))?;
-        let outcome = work()?.to_string();
-        let elapsed = begun.elapsed();
+        self.tell(format_args!("{number}. {title}"))?;
+        let (result, outcome) = work()?;
+        let (outcome, elapsed) = (outcome.to_string(), begun.elapsed());
         outcome.lines().try_for_each(|line| self.tell(format_args!("   {line}")))?;
-        self.tell(format_args!("   ({})", human::duration(elapsed)))?;
         self.steps.push(json!({ "title": title, "outcome": outcome, "seconds": elapsed.as_secs_f64() }));
-        Ok(())
+        Ok(result)
     }
 
     /// Whether progress is shown.
@@ -60,7 +59,7 @@ impl<'a> Story<'a> {
         let elapsed = self.begun.elapsed();
         let fate =
             if kept { format!("Everything is kept in {directory}.") } else { "Everything was removed.".to_owned() };
-        self.tell(format_args!("\nDone in {}. {fate}", human::duration(elapsed)))?;
+        self.tell(format_args!("Done in {}. {fate}", human::duration(elapsed)))?;
         if self.output.manner().json {
             let (steps, seconds) = (&self.steps, elapsed.as_secs_f64());
             self.output

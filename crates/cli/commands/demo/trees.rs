@@ -1,66 +1,18 @@
-//! Copying and comparing directories, with nothing in common with the engine: it is what the engine is compared with.
+//! Comparing directories, with nothing in common with the engine: it is what the engine is compared with.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, Permissions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, lgetxattr, llistxattr, lsetxattr, utimensat};
+use rustix::fs::{lgetxattr, llistxattr};
 
-/// Bytes that are read at a time; blocks of zeros are not written.
+/// Bytes that are read at a time.
 const BLOCK: usize = 64 * 1024;
 /// Differences that are told; more would not say more.
 const TOLD: usize = 20;
-
-/// Copies a directory with its metadata.
-pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    copy_entry(from, to, &mut HashMap::new())
-}
-
-fn copy_entry(from: &Path, to: &Path, seen: &mut HashMap<u64, PathBuf>) -> io::Result<()> {
-    let found = fs::symlink_metadata(from)?;
-    if found.is_dir() {
-        fs::create_dir(to)?;
-        for name in names(from)? {
-            copy_entry(&from.join(&name), &to.join(&name), seen)?;
-        }
-    } else if found.is_symlink() {
-        symlink(fs::read_link(from)?, to)?;
-    } else if let Some(first) = seen.get(&found.ino()) {
-        return fs::hard_link(first, to);
-    } else {
-        copy_content(from, to, found.len())?;
-        seen.insert(found.ino(), to.to_owned());
-    }
-    for (name, value) in attributes(from)? {
-        lsetxattr(to, name, &value, XattrFlags::empty())?;
-    }
-    if !found.is_symlink() {
-        fs::set_permissions(to, Permissions::from_mode(found.mode() & 0o7777))?;
-    }
-    let mtime = Timespec { tv_sec: found.mtime(), tv_nsec: found.mtime_nsec() };
-    let times = Timestamps { last_access: mtime, last_modification: mtime };
-    Ok(utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW)?)
-}
-
-fn copy_content(from: &Path, to: &Path, len: u64) -> io::Result<()> {
-    let (mut from, to) = (File::open(from)?, File::create_new(to)?);
-    to.set_len(len)?;
-    let mut block = vec![0; BLOCK];
-    let mut offset = 0;
-    loop {
-        let read = fill(&mut from, &mut block)?;
-        if block[..read].iter().any(|byte| *byte != 0) {
-            to.write_all_at(&block[..read], offset)?;
-        }
-        offset += read as u64;
-        if read < BLOCK {
-            return Ok(());
-        }
-    }
-}
 
 /// Compares two directories byte for byte, metadata included; tells the first differences.
 pub fn compare(one: &Path, other: &Path) -> io::Result<Comparison> {
@@ -192,7 +144,61 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+    use std::path::PathBuf;
+
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, lsetxattr, utimensat};
+
     use super::*;
+
+    /// Copies a directory with its metadata.
+    pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+        copy_entry(from, to, &mut HashMap::new())
+    }
+
+    fn copy_entry(from: &Path, to: &Path, seen: &mut HashMap<u64, PathBuf>) -> io::Result<()> {
+        let found = fs::symlink_metadata(from)?;
+        if found.is_dir() {
+            fs::create_dir(to)?;
+            for name in names(from)? {
+                copy_entry(&from.join(&name), &to.join(&name), seen)?;
+            }
+        } else if found.is_symlink() {
+            symlink(fs::read_link(from)?, to)?;
+        } else if let Some(first) = seen.get(&found.ino()) {
+            return fs::hard_link(first, to);
+        } else {
+            copy_content(from, to, found.len())?;
+            seen.insert(found.ino(), to.to_owned());
+        }
+        for (name, value) in attributes(from)? {
+            lsetxattr(to, name, &value, XattrFlags::empty())?;
+        }
+        if !found.is_symlink() {
+            fs::set_permissions(to, Permissions::from_mode(found.mode() & 0o7777))?;
+        }
+        let mtime = Timespec { tv_sec: found.mtime(), tv_nsec: found.mtime_nsec() };
+        let times = Timestamps { last_access: mtime, last_modification: mtime };
+        Ok(utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    fn copy_content(from: &Path, to: &Path, len: u64) -> io::Result<()> {
+        let (mut from, to) = (File::open(from)?, File::create_new(to)?);
+        to.set_len(len)?;
+        let mut block = vec![0; BLOCK];
+        let mut offset = 0;
+        loop {
+            let read = fill(&mut from, &mut block)?;
+            if block[..read].iter().any(|byte| *byte != 0) {
+                to.write_all_at(&block[..read], offset)?;
+            }
+            offset += read as u64;
+            if read < BLOCK {
+                return Ok(());
+            }
+        }
+    }
 
     fn tree(at: &Path) {
         fs::create_dir_all(at.join("a/b")).unwrap();

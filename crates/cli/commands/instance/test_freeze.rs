@@ -33,6 +33,10 @@ pub fn run(args: &TestFreezeArgs, settings: &Settings, output: &mut Output) -> R
             "entries": rehearsal.entries,
             "hot_files": rehearsal.hot.0,
             "hot_bytes": rehearsal.hot.1,
+            "overhead_ms": milliseconds(rehearsal.overhead()),
+            "bytes_per_second": rehearsal.rate,
+            "reading_ms": milliseconds(rehearsal.reading()),
+            "longest_ms": milliseconds(rehearsal.longest()),
             "thawed_by": json::thawed_by(rehearsal.thawed_by),
             "in_time": rehearsal.in_time,
         }))?;
@@ -46,19 +50,25 @@ pub fn run(args: &TestFreezeArgs, settings: &Settings, output: &mut Output) -> R
 }
 
 fn print(instance: &str, rehearsal: &Rehearsal, out: &mut dyn Write) -> io::Result<()> {
-    let Rehearsal { entries, hot: (files, bytes), window, listing, thawed_by, .. } = rehearsal;
+    let Rehearsal { entries, hot: (files, bytes), window, listing, rate, thawed_by, .. } = rehearsal;
     let ms = |duration| format!("{} ms", human::count(milliseconds(duration)));
+    let files = human::counted(*files, "file", "files");
+    let [overhead, reading] = [rehearsal.overhead(), rehearsal.reading()].map(ms);
+    let mut parts = vec![format!("{overhead} freezing and thawing"), format!("{} listing", ms(*listing))];
+    let mut changed = format!("{files}, {}", human::bytes(*bytes));
+    if let Some(rate) = rate {
+        changed.push_str(&format!(": {reading} at {}/s", human::bytes(*rate)));
+        parts.push(format!("{reading} reading what has changed, less what the warm pass reads before"));
+    }
+    let longest = format!("at most {}: {}", ms(rehearsal.longest()), parts.join(" + "));
     writeln!(out, "instance {} froze and thawed; nothing was stored", human::printable(instance))?;
     human::fields(
         out,
         [
             ("window", format!("{}, thawed by the {}", ms(*window), json::thawed_by(*thawed_by))),
             ("listing", format!("{} of it, for {}", ms(*listing), human::counted(*entries, "entry", "entries"))),
-            ("changed", format!("{}, {}", human::counted(*files, "file", "files"), human::bytes(*bytes))),
-            (
-                "a real night",
-                format!("at least {}; what changed is read before it, and again if it goes on changing", ms(*window)),
-            ),
+            ("changed", changed),
+            ("a real night", longest),
         ],
     )
 }

@@ -8,6 +8,7 @@
 //! A warm round is a whole pass without a commit, so that an entry is known in the window by the same rule as ever, and what
 //! a killed run stored is found by the next one. What the window read is matched with the second walk over the same listing.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use icecore_format::entry::{Node, Timestamp};
@@ -230,6 +231,10 @@ fn receipt(
     }
 }
 
+/// How long a rehearsal reads, after the thaw, to know how fast it is: enough for a rate, too short to fill a disk with what
+/// waits.
+const SAMPLE: Duration = Duration::from_millis(250);
+
 /// What a rehearsal found.
 #[derive(Debug)]
 pub struct Rehearsal {
@@ -241,10 +246,30 @@ pub struct Rehearsal {
     pub window: Duration,
     /// How long the listing took.
     pub listing: Duration,
+    /// Bytes a second that were read, cut, hashed and looked up after the thaw; `None` if there was nothing to read.
+    pub rate: Option<u64>,
     /// Who thawed.
     pub thawed_by: ThawedBy,
     /// Whether the deadline was kept.
     pub in_time: bool,
+}
+
+impl Rehearsal {
+    /// What the window took besides the listing: requests to the freezer, the guardian's start and end.
+    pub fn overhead(&self) -> Duration {
+        self.window.saturating_sub(self.listing)
+    }
+
+    /// How long a window would take in which all that is hot is read. A real one is shorter: warm rounds leave it little.
+    pub fn longest(&self) -> Duration {
+        self.window + self.reading()
+    }
+
+    /// How long it would take to read all that is hot.
+    pub fn reading(&self) -> Duration {
+        let rate = self.rate.unwrap_or(u64::MAX).max(1);
+        Duration::from_secs_f64(self.hot.1 as f64 / rate as f64)
+    }
 }
 
 /// Freezes, lists, thaws, and stores nothing.
@@ -262,15 +287,33 @@ pub fn rehearse(archive: &Archive, job: &Job<'_>, progress: &Progress) -> Result
     let window = window.thaw().map_err(failed)?;
     let listing = listing?;
     let hot = story.pass(&listing, &session, story.base).count_hot()?;
-    session.close()?;
+    let rate = sample(&story, freeze, &listing, &session)?;
+    // What was read is dropped unstored, which spoils the session: nothing can be committed, and nothing is to be.
+    let _ = session.close();
     Ok(Rehearsal {
         entries: listing.entries(),
         hot,
         window: window.window,
         listing: took,
+        rate,
         thawed_by: window.by,
         in_time: window.in_time,
     })
+}
+
+/// Reads for a moment what is hot, by the same ways as the window does.
+fn sample(story: &Story<'_>, freeze: &Freeze, listing: &Listing, session: &Session) -> Result<Option<u64>> {
+    let parking = session.parking(freeze.hold_memory, &freeze.spool);
+    let writers = (0..story.job.threads.max(1)).map(|_| session.parked_writer(&parking));
+    let writers = writers.collect::<std::result::Result<Vec<_>, _>>()?;
+    let read_before = story.progress.bytes.load(Relaxed);
+    let began = Instant::now();
+    match story.pass(listing, session, story.base).capture(writers, began + SAMPLE) {
+        Ok(_) | Err(Error::WindowExceeded) => {}
+        Err(error) => return Err(error),
+    }
+    let read = story.progress.bytes.load(Relaxed) - read_before;
+    Ok((read > 0).then(|| (read as f64 / began.elapsed().as_secs_f64()) as u64))
 }
 
 fn failed(error: WindowError) -> Error {

@@ -29,7 +29,7 @@ use super::journal::{Journal, JournalError, Record};
 use super::log::logger;
 use super::place::{Place, lock_file};
 use super::retry::Retry;
-use super::thaw::{ThawError, thaw_once};
+use super::thaw::{ThawError, thaw_again, thaw_once};
 use crate::os::window as os;
 
 /// What the guardian says when it is.
@@ -87,9 +87,11 @@ pub fn run(
     say_ready(output).map_err(failed("say that it is ready"))?;
     log(&format!("watching over {}, for {:?} from the freeze on", intent.instance, intent.max_freeze));
     let engine = listen(input).map_err(failed("listen to the engine"))?;
+    let mut again = false;
     watch(&engine, intent.max_freeze, &mut |why| {
         log(why);
-        persist(journal, &intent.retry, clock, &mut log);
+        persist(journal, again, &intent.retry, clock, &mut log);
+        again = true;
     });
     Ok(())
 }
@@ -141,12 +143,19 @@ fn watch(engine: &Receiver<String>, max_freeze: Duration, thaw: &mut dyn FnMut(&
     }
 }
 
-/// Thaws, and never gives up: not for a panic either, which has told its story to the log by then.
-fn persist(journal: &Path, retry: &Retry, clock: &dyn Fn() -> Timestamp, log: &mut dyn FnMut(&str)) {
+/// Thaws, and never gives up: not for a panic either, which has told its story to the log by then. `again`: the engine has
+/// lived on after the first time, and is gone.
+fn persist(journal: &Path, again: bool, retry: &Retry, clock: &dyn Fn() -> Timestamp, log: &mut dyn FnMut(&str)) {
     let mut retry = retry.clone();
     loop {
         // Every round starts from the journal, so nothing half done is carried on.
-        let round = AssertUnwindSafe(|| thaw_once(journal, ThawedBy::Guardian, clock, &retry, log));
+        let round = AssertUnwindSafe(|| {
+            let thaw = thaw_once(journal, ThawedBy::Guardian, clock, &retry, log)?;
+            if again {
+                thaw_again(journal, ThawedBy::Guardian, clock, &retry, log)?;
+            }
+            Ok::<_, ThawError>(thaw)
+        });
         match panic::catch_unwind(round) {
             Ok(Ok(thaw)) => return log(&format!("thawed by {:?}, in {} attempts", thaw.by, thaw.attempts)),
             Ok(Err(ThawError::Journal(error))) if error.is_gone() => {

@@ -302,10 +302,10 @@ impl<'c> Window<'c> {
         thaw_journal(&mut self.journal, self.freezer.as_mut(), &mut thawing)
     }
 
-    /// Thaws after an attempt to freeze that failed, once more if the first thaw was perhaps too early.
+    /// Thaws after an attempt to freeze that failed, once more if somebody else's thaw was perhaps too early for it.
     fn close_again(&mut self, overtaken: bool) -> Result<Thaw, ThawError> {
         let thaw = self.close()?.thaw;
-        if thaw.by == ThawedBy::Engine || !overtaken || !self.freezer.may_freeze_late() {
+        if thaw.by == ThawedBy::Engine || !overtaken || !self.may_be_frozen() {
             return Ok(thaw);
         }
         let mut log = logger(self.place.log.clone(), "engine", self.clock);
@@ -320,6 +320,12 @@ impl<'c> Window<'c> {
                 last: Box::new(last),
             }),
         }
+    }
+
+    /// Whether the freeze may have taken effect after somebody else's thaw, as that of a process which was stopped just before
+    /// its request.
+    fn may_be_frozen(&mut self) -> bool {
+        self.freezer.may_freeze_late() || self.freezer.status(AWAKE) != Ok(Status::Running)
     }
 
     /// Ends everything, now that the thaw is confirmed.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use icecore_format::entry::Timestamp;
 use icecore_format::snapshot::ThawedBy;
 
-use super::journal::{Journal, JournalError, Record};
+use super::journal::{Intent, Journal, JournalError, Record};
 use super::retry::Retry;
 use crate::freezer::{FreezeError, FreezeErrorKind, Freezer, FreezerConfig, Status};
 
@@ -67,8 +67,26 @@ pub fn thaw_once(
     log: &mut dyn FnMut(&str),
 ) -> Result<Thaw, ThawError> {
     let mut journal = Journal::open(journal)?;
-    let mut freezer = Lazy { config: journal.read()?.intent.freezer, opened: None };
+    let mut freezer = Lazy::new(journal.read()?.intent.freezer);
     thaw_journal(&mut journal, &mut freezer, &mut Thawing { by, clock, retry, log }).map(|done| done.thaw)
+}
+
+/// Thaws the instance of a journal once more if its freeze was never confirmed: whoever asked for it lived on after the
+/// thaw, and is gone. The freeze may have come after that thaw.
+pub(super) fn thaw_again(
+    journal: &Path,
+    by: ThawedBy,
+    clock: &dyn Fn() -> Timestamp,
+    retry: &Retry,
+    log: &mut dyn FnMut(&str),
+) -> Result<(), ThawError> {
+    let story = Journal::open(journal)?.read()?;
+    if story.frozen {
+        return Ok(());
+    }
+    let mut freezer = Lazy::new(story.intent.freezer.clone());
+    let confirmed = confirm(&mut freezer, &mut Thawing { by, clock, retry, log });
+    confirmed.map(drop).map_err(|failed| unconfirmed(&story.intent, journal, failed))
 }
 
 /// Somebody who thaws.
@@ -95,7 +113,10 @@ pub(super) fn thaw_journal(
     freezer: &mut dyn Freezer,
     thawing: &mut Thawing,
 ) -> Result<Done, ThawError> {
-    if !journal.lock_within(thawing.retry.turn)? {
+    // Whoever looks out for a late freeze does not hang.
+    let looks_out = freezer.may_freeze_late() && !journal.read()?.frozen;
+    let turn = thawing.retry.turn + if looks_out { thawing.retry.settle } else { Duration::ZERO };
+    if !journal.lock_within(turn)? {
         (thawing.log)("somebody who was thawing this instance seems to hang; thawing it all the same");
     }
     let done = thaw_locked(journal, freezer, thawing);
@@ -111,13 +132,7 @@ fn thaw_locked(journal: &mut Journal, freezer: &mut dyn Freezer, thawing: &mut T
     }
     note(thawing, journal.append(&Record::Thawing { by: thawing.by }));
     let path = journal.path().to_owned();
-    let unconfirmed = |(attempts, last)| ThawError::Unconfirmed {
-        instance: story.intent.instance.clone(),
-        freezer: freezer_name(&story.intent.freezer),
-        journal: path.clone(),
-        attempts,
-        last: Box::new(last),
-    };
+    let unconfirmed = |failed| unconfirmed(&story.intent, &path, failed);
     let attempts = match confirm(freezer, thawing) {
         Ok(attempts) => attempts,
         // Somebody may have thought us hung, and been luckier.
@@ -134,6 +149,16 @@ fn thaw_locked(journal: &mut Journal, freezer: &mut dyn Freezer, thawing: &mut T
     let Thaw { by, at, attempts } = thaw;
     note(thawing, journal.append(&Record::Thawed { by, at, attempts }).and_then(|()| journal.sync()));
     Ok(Done { thaw, first, confirmed })
+}
+
+fn unconfirmed(intent: &Intent, journal: &Path, (attempts, last): (u32, FreezeError)) -> ThawError {
+    ThawError::Unconfirmed {
+        instance: intent.instance.clone(),
+        freezer: freezer_name(&intent.freezer),
+        journal: journal.to_owned(),
+        attempts,
+        last: Box::new(last),
+    }
 }
 
 /// Thaws until it is confirmed, and tells in how many attempts; or why the last one failed.
@@ -193,7 +218,7 @@ fn freezer_name(config: &FreezerConfig) -> String {
     config.open().map_or_else(|_| format!("the instance (freezer {})", config.name()), |freezer| freezer.describe())
 }
 
-/// A freezer that is opened when it is needed: what it reads on opening may be out of reach for a while,
+/// A freezer that is opened again as long as it cannot be: what it reads on opening may be out of reach for a while,
 /// and that counts as a failed attempt.
 struct Lazy {
     config: FreezerConfig,
@@ -201,6 +226,10 @@ struct Lazy {
 }
 
 impl Lazy {
+    fn new(config: FreezerConfig) -> Self {
+        Self { opened: config.open().ok(), config }
+    }
+
     fn open(&mut self) -> Result<&mut dyn Freezer, FreezeError> {
         let opened = match self.opened.take() {
             Some(freezer) => freezer,
