@@ -9,6 +9,7 @@ mod damage;
 mod demo;
 mod forget;
 mod known;
+mod large;
 mod layering;
 mod real_tree;
 mod round_trip;

@@ -1,7 +1,9 @@
 //! Night after night while somebody writes.
 
-use super::{Site, receipt, snapshot};
-use crate::common::{number, settle};
+use icecore_testkit::live::Instance;
+
+use super::{REST, Site, receipt, snapshot};
+use crate::common::{Home, noise, number, settle, write};
 
 const NIGHTS: usize = 20;
 
@@ -30,7 +32,27 @@ fn every_night_is_the_instance_at_its_freeze() {
     site.home.check(&["--read-data"]);
 }
 
-/// The comparison above can fail: without a freeze the same writer does get in the way, and is noticed.
+/// Large enough for several threads to read it, and all of it waits for the thaw.
+#[test]
+fn a_large_file_that_is_new_in_the_window_is_secured() {
+    let home = Home::with_repository();
+    let work = Instance::fill(&home.make_dir("live"), 5 * REST);
+    let site = Site::new(home, work, "warm-rounds = 0");
+    let sizes = [40 << 20, 48 << 20];
+    for (night, size) in (1..).zip(sizes) {
+        write(site.home.path("live/base/large"), noise(night, size));
+        let outcome = site.night().expect(0);
+        let snapshot = snapshot(&outcome);
+        assert_eq!(snapshot["verdict"], "application", "{outcome}");
+        // Without a parent there is a warm round, whatever was asked for.
+        assert_eq!(number(&receipt(&snapshot)["hot_bytes"]) >= size as u64, night > 1, "{outcome}");
+        site.expect_restored(&outcome, &site.live.record());
+        site.expect_awake(night as usize, night as usize);
+    }
+    site.home.check(&["--read-data"]);
+}
+
+/// The comparison of each night with its record can fail: without a freeze the same writer does get in the way, and is noticed.
 #[test]
 fn without_a_freezer_nothing_is_claimed() {
     let site = Site::usual("");

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use icecore_format::frame::Decoder;
@@ -32,10 +31,10 @@ pub struct ChunkReader {
 }
 
 struct State {
-    openers: HashMap<PackId, Rc<PackOpener>>,
+    openers: HashMap<PackId, Arc<PackOpener>>,
     decoder: Decoder,
     sealed: Vec<u8>,
-    frames: VecDeque<(FrameLocation, Rc<[u8]>)>,
+    frames: VecDeque<(FrameLocation, Arc<[u8]>)>,
 }
 
 impl std::fmt::Debug for ChunkReader {
@@ -72,15 +71,15 @@ impl ChunkReader {
         let key = layout::pack(&frame.pack);
         let damaged = |reason: String| Error::Damaged { object: key.to_string(), reason };
         let opener = match state.openers.get(&frame.pack) {
-            Some(opener) => Rc::clone(opener),
+            Some(opener) => Arc::clone(opener),
             None => {
                 self.repository.store().get_range(&key, 0..HEADER_LEN as u64, &mut state.sealed)?;
                 let opener = PackOpener::new(&self.open_key, frame.kind, &state.sealed);
-                let opener = Rc::new(opener.map_err(|error| damaged(error.to_string()))?);
+                let opener = Arc::new(opener.map_err(|error| damaged(error.to_string()))?);
                 if state.openers.len() >= OPENERS_KEPT {
                     state.openers.clear();
                 }
-                state.openers.insert(frame.pack, Rc::clone(&opener));
+                state.openers.insert(frame.pack, Arc::clone(&opener));
                 opener
             }
         };
@@ -126,18 +125,18 @@ impl ChunkReader {
     }
 
     /// An opened frame, from the ones kept if it is among them.
-    fn frame(&self, location: &FrameLocation) -> Result<Rc<[u8]>> {
+    fn frame(&self, location: &FrameLocation) -> Result<Arc<[u8]>> {
         if let Some((_, plain)) = self.state.borrow().frames.iter().find(|(kept, _)| kept == location) {
-            return Ok(Rc::clone(plain));
+            return Ok(Arc::clone(plain));
         }
         let mut plain = Vec::new();
         self.read_frame(location, &mut plain)?;
-        let plain: Rc<[u8]> = plain.into();
+        let plain: Arc<[u8]> = plain.into();
         let frames = &mut self.state.borrow_mut().frames;
         if frames.len() >= FRAMES_KEPT {
             frames.pop_front();
         }
-        frames.push_back((*location, Rc::clone(&plain)));
+        frames.push_back((*location, Arc::clone(&plain)));
         Ok(plain)
     }
 }

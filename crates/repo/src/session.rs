@@ -307,12 +307,24 @@ const MANIFEST: usize = 2;
 impl ChunkWriter {
     /// Stores a chunk of a file unless it is there; gives its id. `bytes` is at least 1 byte.
     pub fn store(&mut self, bytes: &[u8]) -> Result<ChunkId> {
-        let id = self.shared.repository.id_key().id(bytes);
+        let id = self.id(bytes);
+        self.store_hashed(id, bytes)?;
+        Ok(id)
+    }
+
+    /// The id of a chunk, which is not stored by that.
+    pub fn id(&self, bytes: &[u8]) -> ChunkId {
+        self.shared.repository.id_key().id(bytes)
+    }
+
+    /// Stores a chunk of a file, whose id [`id`](Self::id) gave, unless it is there.
+    pub fn store_hashed(&mut self, id: ChunkId, bytes: &[u8]) -> Result<()> {
+        debug_assert_eq!(id, self.id(bytes), "a chunk is stored under the id of its bytes");
         if self.shared.claim(&self.lookup, &id)? {
             let fill = if looks_incompressible(bytes) { DATA_RAW } else { DATA };
             self.add(fill, id, bytes)?;
         }
-        Ok(id)
+        Ok(())
     }
 
     /// Whether some pack in the index holds the chunk.

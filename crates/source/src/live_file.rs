@@ -19,6 +19,14 @@ impl LiveFile {
         Self(file)
     }
 
+    /// A further handle of the open file. Reading at an offset by one does not disturb another.
+    ///
+    /// # Errors
+    /// As the OS says.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
     /// The stat of the open file, as it is now.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, select_biased};
 use icecore_format::entry::{Node, PathBytes};
 use icecore_format::manifest::Root as ManifestRoot;
 use icecore_format::snapshot::{Problem, Totals};
@@ -18,7 +18,7 @@ use super::sequence::{Batch, Finisher, Item, Pipeline, Results, Sink};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::store_file::{FileStorer, Outcome};
+use crate::store_file::{FileStorer, Outcome, Team};
 
 /// Files of at least this many bytes keep the class they were first cut by.
 const CLASS_KEPT_FROM: u64 = 64 << 10;
@@ -144,12 +144,18 @@ impl Pass<'_> {
         let mut merge = self.merge(reader.as_ref());
         std::thread::scope(|scope| {
             let mut pipeline = Pipeline::default();
+            let team = Team::new(writers.len());
             let mut workers = Vec::new();
             for writer in writers {
-                let storer = FileStorer::new(self.tree, &params, self.job.clock, self.progress, writer).until(deadline);
+                let storer = FileStorer::new(self.tree, &params, self.job.clock, self.progress, writer)
+                    .until(deadline)
+                    .proving_with(self.base.map(|_| self.archive))
+                    .member_of(team.clone());
                 let (work, results) = pipeline.ends();
                 workers.push(scope.spawn(move || work_off(storer, &work, results)));
             }
+            // From here on only the members keep the team together.
+            drop(team);
             let filled = self.fill(&mut pipeline, &mut merge, sink, captured);
             pipeline.close();
             let mut worked = Ok(());
@@ -222,24 +228,39 @@ impl Sink for Captured {
     }
 }
 
-/// One worker: turns the hot entries of its batches into stored ones.
+/// One worker: turns the hot entries of its batches into stored ones, and helps others with large files.
 fn work_off(mut storer: FileStorer<'_>, work: &Receiver<(u64, Batch)>, results: Results) -> Result<()> {
-    for (number, mut batch) in work {
-        for item in &mut batch.items {
-            if let Item::Hot { listed, parent } = item {
-                // A file that was hardly begun may have become something else since.
-                let class = parent.as_ref().and_then(|entry| match &entry.node {
-                    Node::File(file) if file.size >= CLASS_KEPT_FROM => Some(file.class),
-                    _ => None,
-                });
-                let outcome = storer.store(listed, class)?;
-                let path = std::mem::take(&mut listed.path);
-                *item = Item::Stored { path, outcome, parent: parent.take() };
-            }
+    let stretches = storer.stretches();
+    loop {
+        // Parts of files come first: their batches are the ones that the manifest waits for.
+        select_biased! {
+            recv(stretches) -> stretch => if let Ok(stretch) = stretch {
+                storer.help(stretch);
+            },
+            recv(work) -> batch => match batch {
+                Ok((number, batch)) => results.send(number, store_batch(&mut storer, batch)?),
+                Err(_) => break,
+            },
         }
-        results.send(number, batch);
     }
+    storer.help_to_the_end();
     storer.finish()?;
     results.end_well();
     Ok(())
+}
+
+fn store_batch(storer: &mut FileStorer<'_>, mut batch: Batch) -> Result<Batch> {
+    for item in &mut batch.items {
+        if let Item::Hot { listed, parent } = item {
+            // A file that was hardly begun may have become something else since.
+            let before = parent.as_ref().and_then(|entry| match &entry.node {
+                Node::File(file) if file.size >= CLASS_KEPT_FROM => Some(file),
+                _ => None,
+            });
+            let outcome = storer.store(listed, before)?;
+            let path = std::mem::take(&mut listed.path);
+            *item = Item::Stored { path, outcome, parent: parent.take() };
+        }
+    }
+    Ok(batch)
 }
