@@ -12,6 +12,7 @@ mod known;
 mod large;
 mod layering;
 mod real_tree;
+mod restore;
 mod round_trip;
 mod selector;
 mod window;

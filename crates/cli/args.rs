@@ -81,7 +81,7 @@ pub enum Command {
     Show(ShowArgs),
     /// List what is in a snapshot
     Ls(LsArgs),
-    /// Write the content of a snapshot into an empty directory
+    /// Bring back a snapshot or a part of it: elsewhere, in place, or by exchange
     Restore(RestoreArgs),
     /// Delete snapshots by rules or by name; what only they needed becomes free
     Forget(ForgetArgs),
@@ -319,25 +319,71 @@ pub struct LsArgs {
     pub recursive: bool,
 }
 
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "\
 Examples:
-  icecore restore latest --to /srv/restored
-  icecore restore wiki~1:attachments/2025 --to /tmp/attachments
-  icecore restore \"wiki@2026-11-20\" --to /srv/restored --numeric-ids")]
+  icecore restore latest --to /srv/restored                         into a new directory
+  icecore restore wiki~1:attachments/2025 --to /tmp/attachments     a part of it
+  icecore restore wiki --in-place --delete --dry-run                what would be done, and nothing else
+  icecore restore wiki --in-place --delete                          back to what it was last night
+  icecore restore 'wiki@2026-11-20 02:00' --exchange                built beside, verified, swapped in one step
+  icecore restore --drop-old /srv/wiki                              delete what stood there before the swap
+  icecore restore cust01 --in-place --root archive=/mnt/new         one root stands elsewhere now
+  icecore restore wiki:uploads --to /tmp/u --include '*.pdf' --exclude /uploads/tmp
+
+Where nothing else is said, --in-place and --exchange restore to the directories that were backed up. An interrupted
+restore goes on when the same command is run again.")]
 pub struct RestoreArgs {
     /// Which snapshot, and which directory or file of it
-    #[arg(value_name = "SNAP[:PATH]")]
-    pub target: OsString,
-    /// An empty or new directory to write to
-    #[arg(long, value_name = "DIR")]
-    pub to: PathBuf,
+    #[arg(value_name = "SNAP[:PATH]", required_unless_present = "drop_old")]
+    pub target: Option<OsString>,
+    /// A new or empty directory to write to; with --in-place or --exchange, the one to change
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["in_place", "exchange", "roots", "drop_old"])]
+    pub to: Option<PathBuf>,
+    /// Where the root NAME goes; may be given several times
+    #[arg(long = "root", value_name = "NAME=DIR", value_parser = root)]
+    pub roots: Vec<(String, PathBuf)>,
+    /// Change what stands there: write only what differs
+    #[arg(long, conflicts_with = "exchange")]
+    pub in_place: bool,
+    /// With --in-place: delete what the snapshot does not have
+    #[arg(long, requires = "in_place")]
+    pub delete: bool,
+    /// Build the whole tree beside, read it back, then swap it in one step; what stood is kept beside
+    #[arg(long)]
+    pub exchange: bool,
+    /// Restore only what matches a pattern, as in .gitignore; may be given several times
+    #[arg(long = "include", value_name = "PATTERN")]
+    pub includes: Vec<String>,
+    /// Leave out what matches a pattern, and never delete it; may be given several times
+    #[arg(long = "exclude", value_name = "PATTERN")]
+    pub excludes: Vec<String>,
+    /// Show every action and the totals, and change nothing; with -v also what stays as it is
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Read and hash every file that stands there, whatever its size and time say
+    #[arg(long)]
+    pub rehash: bool,
+    /// Read everything back from the disk and compare it
+    #[arg(long)]
+    pub verify: bool,
     /// Restore owners by number, not by name
     #[arg(long)]
     pub numeric_ids: bool,
+    /// Delete the trees that exchanges of DIR left beside it, after naming them (with --dry-run: only name them)
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["target", "to", "roots", "in_place", "exchange", "includes", "excludes", "rehash", "verify"])]
+    pub drop_old: Option<PathBuf>,
     /// Threads that read and write; as many as there are processors if not given
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
+}
+
+/// Reads NAME=DIR.
+fn root(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err("a root's name and its directory are needed, as in data=/srv/data".to_owned()),
+    }
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -694,6 +740,11 @@ mod tests {
             "icecore instance discover --endpoint https://a --user b",
             "icecore -q -v stats",
             "icecore restore latest",
+            "icecore restore --to /x",
+            "icecore restore latest --to /x --delete",
+            "icecore restore latest --in-place --exchange",
+            "icecore restore latest --root x",
+            "icecore restore latest --drop-old /x",
             "icecore init --generate-password f --password-file g",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");

@@ -25,6 +25,7 @@ fn main() {
     objects();
     packs();
     manifests();
+    restores();
     records();
     let text = b"lorem ipsum dolor sit amet ".repeat(60);
     save("cut", "pages", &[&[0, 0, 2, 0, 0, 100], &b"SQLite format 3\0\x10\0"[..], &text].concat());
@@ -140,6 +141,30 @@ fn manifests() {
         saved.entry(name).or_insert(block);
     }
     saved.into_iter().for_each(|(name, block)| save("block", name, block));
+}
+
+/// A leaf for each mode of a restore: links and what stands below them, and names that lead to the traps.
+fn restores() {
+    let link = |path: &str, target: &str| entry(path, Node::Symlink { target: target.into() });
+    let empty = |path: &str| entry(path, file(Class::Structured, Content::Inline(Vec::new()), false));
+    let mut entries = vec![
+        entry("", Node::Directory),
+        entry("a", Node::Directory),
+        empty("a/secret"),
+        empty("b"),
+        link("c", "../outside"),
+        empty("c/secret"),
+        entry("d", Node::Fifo),
+        link("e", "c/secret"),
+        empty("f"),
+    ];
+    entries.last_mut().expect("there are entries").link_of = Some(b"c/secret".to_vec());
+    let mut blocks = Blocks::default();
+    write(&mut blocks, &entries);
+    for (mode, name) in ["new", "kept", "deleted", "exchanged"].into_iter().enumerate() {
+        let leaf = blocks.iter().next().expect("one leaf");
+        save("restore", name, &[&[mode as u8], leaf].concat());
+    }
 }
 
 fn write(blocks: &mut Blocks, entries: &[Entry]) -> manifest::Root {

@@ -282,7 +282,8 @@ pub fn take(archive: &Archive, live: &Path) -> Result<Report, String> {
 pub fn restores_as(archive: &Archive, stored: &Stored, original: &Path) -> Result<(), String> {
     let place = place();
     let target = place.path().join("restored");
-    let job = RestoreJob { stored, path: PathBytes::new(), target: target.clone(), numeric_ids: true, threads: 2 };
+    let job = RestoreJob::new(stored, PathBytes::new(), target.clone());
+    let job = RestoreJob { numeric_ids: true, threads: 2, ..job };
     let report = restore(archive, &job, &Progress::default()).map_err(text_of)?;
     if report.missing_count > 0 {
         return Err(format!("snapshot {}: {:?}", stored.id.short(), report.missing));

@@ -1,48 +1,59 @@
-//! `icecore restore`: writes the content of a snapshot into an empty directory.
+//! `icecore restore`: brings back a snapshot or a part of it.
+
+mod drop_old;
+mod rehearsal;
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use icecore_engine::restore::{RestoreJob, RestoreReport, restore};
+use icecore_engine::restore::{Deeds, Destination, Filter, Mode, RestoreJob, RestoreReport, restore};
 use icecore_engine::{Archive, Catalogue, Stored, browse};
-use serde_json::json;
+use icecore_source::Excludes;
+use icecore_source::target::identity;
+use serde_json::{Value, json};
 
 use super::{NAMED, catalogue, find, open, threads};
 use crate::args::RestoreArgs;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exit::Code;
 use crate::output::{Output, human, json, progress};
 use crate::settings::Settings;
+use crate::time;
 
 /// Runs the command.
 pub fn run(args: &RestoreArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
+    if let Some(directory) = &args.drop_old {
+        return drop_old::run(directory, args.dry_run, settings, output);
+    }
     let begun = Instant::now();
     let opened = open(settings, output)?;
     let catalogue = catalogue(&opened.archive, output)?;
-    let Restored { stored, report } = perform(args, &opened.archive, &catalogue, output.manner().progress)?;
-    tell(&report, output);
-    if output.manner().json {
-        output.document(json!({
-            "snapshot": stored.id.to_string(),
-            "target": args.to.to_string_lossy(),
-            "files": report.files,
-            "directories": report.directories,
-            "symlinks": report.symlinks,
-            "others": report.others,
-            "links": report.links,
-            "bytes": report.bytes,
-            "missing": json::problems(&report.missing),
-            "missing_count": report.missing_count,
-            "faults": report.faults.iter().map(|fault| {
-                json!({ "kind": fault.kind, "count": fault.count, "example": fault.example })
-            }).collect::<Vec<_>>(),
-            "seconds": begun.elapsed().as_secs_f64(),
-        }))?;
-    } else if !output.manner().quiet {
-        writeln!(output, "restored snapshot {} to {}", stored.id.short(), args.to.display())?;
-        summarise(&report, begun.elapsed(), output)?;
+    let ours = ours(settings, &opened.archive);
+    if args.dry_run {
+        return rehearsal::run(args, &opened.archive, &catalogue, &ours, output);
     }
-    Ok(Code::partial_if(!is_whole(&report)))
+    let Restored { stored, report } = perform(args, &opened.archive, &catalogue, &ours, output.manner().progress)?;
+    tell(&report, output);
+    let swapped = !args.exchange || !report.exchanged.is_empty();
+    if !swapped {
+        output.warn("nothing was exchanged, because not everything could be restored: what stood still stands");
+    }
+    if output.manner().json {
+        let mut fields = fields(&stored, &report);
+        fields["seconds"] = begun.elapsed().as_secs_f64().into();
+        output.document(fields)?;
+    } else if !output.manner().quiet {
+        let targets: Vec<_> = report.targets.iter().map(|target| target.display().to_string()).collect();
+        writeln!(output, "restored snapshot {} to {}", stored.id.short(), targets.join(", "))?;
+        summarise(&report, begun.elapsed(), output)?;
+        for (directory, kept) in &report.exchanged {
+            if let Some(kept) = kept {
+                writeln!(output, "what stood at {} is now {}", directory.display(), kept.display())?;
+            }
+        }
+    }
+    Ok(if swapped { Code::partial_if(!is_whole(&report)) } else { Code::Failed })
 }
 
 /// What was restored, and how it went.
@@ -54,24 +65,96 @@ pub struct Restored {
     pub report: RestoreReport,
 }
 
-/// Restores what was asked for.
-pub fn perform(args: &RestoreArgs, archive: &Archive, catalogue: &Catalogue, show: bool) -> Result<Restored> {
-    let (snapshot, path) = browse::split_path(args.target.as_encoded_bytes());
-    let stored = find(catalogue, &String::from_utf8_lossy(snapshot))?;
-    let job = RestoreJob {
-        stored,
+/// Restores what was asked for, and never touches what is `ours`.
+pub fn perform(
+    args: &RestoreArgs,
+    archive: &Archive,
+    catalogue: &Catalogue,
+    ours: &[PathBuf],
+    show: bool,
+) -> Result<Restored> {
+    let job = job(args, archive, catalogue, ours)?;
+    let report = progress::attend(show, |progress| restore(archive, &job, progress))??;
+    Ok(Restored { stored: job.stored.clone(), report })
+}
+
+/// What the engine is to do.
+fn job<'c>(
+    args: &RestoreArgs,
+    archive: &Archive,
+    catalogue: &'c Catalogue,
+    ours: &[PathBuf],
+) -> Result<RestoreJob<'c>> {
+    let target = args.target.as_deref().unwrap_or_default();
+    let (snapshot, path) = browse::split_path(target.as_encoded_bytes());
+    let mode = match (args.in_place, args.exchange) {
+        (true, _) => Mode::InPlace { delete: args.delete },
+        (false, true) => Mode::Exchange,
+        (false, false) => Mode::New,
+    };
+    let include = Some(Excludes::new(&args.includes, &[])?).filter(|include| !include.is_empty());
+    Ok(RestoreJob {
+        stored: find(catalogue, &String::from_utf8_lossy(snapshot))?,
         path,
-        target: args.to.clone(),
+        filter: Filter { include, exclude: Excludes::new(&args.excludes, &[])? },
+        destination: Destination { to: args.to.clone(), roots: args.roots.clone() },
+        mode,
+        rehash: args.rehash,
+        verify: args.verify,
         numeric_ids: args.numeric_ids,
         threads: threads(args.threads),
-    };
-    let report = progress::attend(show, |progress| restore(archive, &job, progress))??;
-    Ok(Restored { stored: stored.clone(), report })
+        spool: archive.index_path().parent().map(Path::to_owned),
+        leave_out: identities(ours)?,
+        now: time::now(),
+    })
+}
+
+/// The repository and its index, which a restore must not touch.
+fn ours(settings: &Settings, archive: &Archive) -> Vec<PathBuf> {
+    let index = archive.index_path().parent().map(Path::to_owned);
+    [settings.place.directory()].into_iter().chain(index).collect()
+}
+
+/// Device and inode of each.
+fn identities(paths: &[PathBuf]) -> Result<Vec<(u64, u64)>> {
+    paths.iter().map(|path| identity(path).map_err(Error::file("look at", path))).collect()
 }
 
 /// Whether nothing is missing, metadata included.
 pub fn is_whole(report: &RestoreReport) -> bool {
     report.missing_count == 0 && report.faults.is_empty()
+}
+
+/// The report as programs read it.
+fn fields(stored: &Stored, report: &RestoreReport) -> Value {
+    let Deeds { create, replace, rewrite, link, metadata, keep, delete, extra } = report.deeds;
+    let exchanged = report.exchanged.iter().map(|(directory, kept)| {
+        json!({ "directory": directory.to_string_lossy(), "old": kept.as_ref().map(|kept| kept.to_string_lossy()) })
+    });
+    json!({
+        "snapshot": stored.id.to_string(),
+        "target": report.targets.first().map(|target| target.to_string_lossy()),
+        "targets": report.targets.iter().map(|target| target.to_string_lossy()).collect::<Vec<_>>(),
+        "files": report.files,
+        "directories": report.directories,
+        "symlinks": report.symlinks,
+        "others": report.others,
+        "links": report.links,
+        "bytes": report.bytes,
+        "actions_count": {
+            "create": create, "replace": replace, "rewrite": rewrite, "link": link,
+            "metadata": metadata, "keep": keep, "delete": delete, "extra": extra,
+        },
+        "bytes_fetched": report.fetched,
+        "bytes_reused": report.reused,
+        "verified": report.verified,
+        "exchanged": exchanged.collect::<Vec<_>>(),
+        "missing": json::problems(&report.missing),
+        "missing_count": report.missing_count,
+        "faults": report.faults.iter().map(|fault| {
+            json!({ "kind": fault.kind, "count": fault.count, "example": fault.example })
+        }).collect::<Vec<_>>(),
+    })
 }
 
 /// Names on stderr what was not restored.
@@ -96,6 +179,13 @@ fn tell(report: &RestoreReport, output: &Output) {
 
 /// Prints what a person wants to know of a restore.
 pub fn summarise(report: &RestoreReport, elapsed: Duration, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines = lines(report);
+    lines.insert(2, ("time", human::duration(elapsed)));
+    human::fields(out, lines)
+}
+
+/// What stands in the end, and what it took.
+fn lines(report: &RestoreReport) -> Vec<(&'static str, String)> {
     let mut kinds = vec![human::counted(report.files, "file", "files")];
     for (number, one, many) in [
         (report.directories, "directory", "directories"),
@@ -107,10 +197,38 @@ pub fn summarise(report: &RestoreReport, elapsed: Duration, out: &mut dyn Write)
             kinds.push(human::counted(number, one, many));
         }
     }
-    let mut lines =
-        vec![("entries", kinds.join(", ")), ("size", human::bytes(report.bytes)), ("time", human::duration(elapsed))];
+    let mut lines = vec![("entries", kinds.join(", ")), ("size", human::bytes(report.bytes))];
+    lines.push(("fetched", human::bytes(report.fetched)));
+    let Deeds { create, replace, rewrite, link, metadata, keep, delete, extra } = report.deeds;
+    let changed = [
+        (create, "created"),
+        (replace, "replaced"),
+        (rewrite, "rewritten"),
+        (link, "linked"),
+        (metadata, "with other metadata"),
+        (delete, "deleted"),
+        (keep, "as they were"),
+    ];
+    // Into a new directory, all are created.
+    if changed.iter().any(|(number, what)| *number > 0 && !["created", "linked"].contains(what)) {
+        let parts = changed.iter().filter(|(number, _)| *number > 0);
+        let parts: Vec<_> = parts.map(|(number, what)| format!("{} {what}", human::count(*number))).collect();
+        lines.push(("changes", parts.join(", ")));
+    }
+    for (what, number) in [("reused", report.reused)] {
+        if number > 0 {
+            lines.push((what, human::bytes(number)));
+        }
+    }
+    if let Some(verified) = report.verified {
+        lines.push(("verified", human::counted(verified, "file", "files")));
+    }
+    if extra > 0 {
+        let entries = human::counted(extra, "entry", "entries");
+        lines.push(("not in it", format!("{entries} that the snapshot does not have stayed")));
+    }
     if report.missing_count > 0 {
         lines.push(("missing", human::count(report.missing_count)));
     }
-    human::fields(out, lines)
+    lines
 }

@@ -129,6 +129,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Storing => "storing",
         Phase::Committing => "committing",
         Phase::Restoring => "restoring",
+        Phase::Verifying => "verifying",
         Phase::Checking => "checking",
         Phase::Counting => "counting",
         Phase::Done => "finishing",

@@ -17,6 +17,28 @@ pub enum Error {
     /// The restored side failed.
     #[error(transparent)]
     Target(#[from] icecore_source::target::TargetError),
+    /// There is less room than a restore surely needs.
+    #[error(
+        "No space left for this restore: {needed} bytes are needed at least, and {} has {free} free; make room, or choose \
+         another directory, new or empty",
+        path.display()
+    )]
+    NoRoom {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        free: u64,
+    },
+    /// What has to be remembered of a restore could not be written to the state directory.
+    #[error("cannot remember in the state directory that {} is being restored: {source}", directory.display())]
+    Record {
+        /// The target.
+        directory: std::path::PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
     /// The restored side has no room left, or became read-only.
     #[error("writing {path} failed: {source}")]
     Write {

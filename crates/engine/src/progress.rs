@@ -23,6 +23,8 @@ pub enum Phase {
     Committing,
     /// Writing restored files.
     Restoring,
+    /// Reading restored files back.
+    Verifying,
     /// Checking.
     Checking,
     /// Counting what is needed.
@@ -31,7 +33,7 @@ pub enum Phase {
     Done,
 }
 
-const PHASES: [Phase; 10] = [
+const PHASES: [Phase; 11] = [
     Phase::Opening,
     Phase::Listing,
     Phase::Warming,
@@ -39,6 +41,7 @@ const PHASES: [Phase; 10] = [
     Phase::Storing,
     Phase::Committing,
     Phase::Restoring,
+    Phase::Verifying,
     Phase::Checking,
     Phase::Counting,
     Phase::Done,

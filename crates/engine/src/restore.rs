@@ -1,44 +1,65 @@
-//! Snapshot → directory.
+//! Snapshot → directories.
 //!
 //! ```text
-//! walk     manifest → directories, links, devices made at once; files → segments of bounded size
+//! errands  which part of the snapshot goes to which directory (pure)
+//! survey   totals, room, and where content stands already that would otherwise be fetched
+//! walk     lock-step of manifest and target → an action for each entry (the dry run shows them);
+//!          directories, links, devices at once; files → segments of bounded size
 //! plan     a segment's chunks by pack and frame, each frame once, with every place where its bytes go
-//! workers  each frame: read, open, verify chunks, write; a file's last frame finishes the file
+//! workers  each frame: read, open, verify chunks, write; each seed: read, verify, write; a file's last part finishes it
 //! after    a segment is done: hard links, then the directories that the walk has left, deepest first
+//! sweep    what the snapshot does not have is deleted, if that was asked for and everything else stands
+//! verify   everything is read back and compared, if that was asked for, and before every exchange
 //! ```
-//! The walk is at most two segments ahead of the workers; everything in memory is bounded by segments, but for the first
-//! names of hard links that are not restored themselves.
+//! The walk is at most two segments ahead of the workers; everything in memory is bounded by segments, by the tables of
+//! seeds, and grows only with hard links: the first names that are not restored themselves, and the inodes of several names
+//! that stand in the target.
 //!
-//! Not guaranteed: an order among files; durability (nothing is synced); anything about a target that others change.
-//! What is in the target under its name is exact, also when the restore fails: a file is finished when all of its bytes
-//! were verified and written, and removed when they could not be. After an interruption unfinished files stay behind,
-//! recognisable by mode 0600 and their fresh times.
+//! | mode | what stands | a file is written | durable |
+//! |---|---|---|---|
+//! | new | nothing, or what an interrupted run left | under its name | no |
+//! | in place | anything | beside, then renamed; or its differing ranges, gathered beside first | before it is called whole |
+//! | exchange | is left alone, then swapped for what was built beside | under its name, beside | before the swap |
+//!
+//! Not guaranteed: an order among files; anything about a target that others change. What is in the target under its name
+//! and with its time is exact, also when the restore fails. The state directory remembers an interrupted restore, which
+//! goes on when it is run again.
 
+mod content;
+mod converge;
+mod errand;
+mod examine;
+mod exchange;
 mod file;
+mod ground;
+mod links;
+mod merge;
 mod plan;
+mod record;
+mod seeds;
 mod segment;
+mod selection;
+mod survey;
+mod sweep;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod walk;
 mod worker;
 
-use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread::{self, ScopedJoinHandle};
 
-use crossbeam_channel::{Receiver, bounded, unbounded};
-use icecore_format::entry::{Entry, Node, PathBytes};
+use icecore_format::entry::{Node, PathBytes, Timestamp};
 use icecore_format::manifest::{ManifestReader, ReadError, ReadFault};
 use icecore_format::snapshot::Problem;
 use icecore_repo::Error as RepoError;
-use icecore_source::names::Names;
-use icecore_source::target::{Owners, Target};
+pub use icecore_source::target::FaultKind;
 
-use self::file::OpenFiles;
-use self::segment::{After, Draft};
+pub use self::errand::Destination;
+pub use self::exchange::{OldTree, drop_old, old_trees};
+use self::ground::Ground;
+pub use self::selection::Filter;
 use self::tally::Tally;
 use crate::Stored;
 use crate::archive::Archive;
@@ -46,36 +67,158 @@ use crate::browse;
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
 
-/// What to restore, and where to.
+/// What to restore, where to, and how.
 #[derive(Debug)]
 pub struct RestoreJob<'a> {
     /// The snapshot.
     pub stored: &'a Stored,
     /// A directory, whose content goes into the target, or one entry, which goes into it under its name.
     pub path: PathBytes,
-    /// A new or empty directory.
-    pub target: PathBuf,
+    /// Which entries of it.
+    pub filter: Filter,
+    /// Where it goes.
+    pub destination: Destination,
+    /// What may stand there.
+    pub mode: Mode,
+    /// Read every file that stands, whatever its time says.
+    pub rehash: bool,
+    /// Read back everything that was restored.
+    pub verify: bool,
     /// Keep user and group numbers, instead of following the names that the snapshot recorded.
     pub numeric_ids: bool,
     /// Threads that read, verify and write; at least one runs.
     pub threads: usize,
+    /// Where the list of what stands goes if it is large; without it, it stays in memory.
+    pub spool: Option<PathBuf>,
+    /// Device and inode of what is never touched: the repository, the state directory.
+    pub leave_out: Vec<(u64, u64)>,
+    /// For the name of what stood before an exchange.
+    pub now: Timestamp,
 }
 
-/// What a restore did.
+impl<'a> RestoreJob<'a> {
+    /// Everything at and below `path` goes to a new or empty directory, by one thread.
+    pub fn new(stored: &'a Stored, path: PathBytes, to: PathBuf) -> Self {
+        Self {
+            stored,
+            path,
+            filter: Filter::default(),
+            destination: Destination { to: Some(to), roots: Vec::new() },
+            mode: Mode::New,
+            rehash: false,
+            verify: false,
+            numeric_ids: false,
+            threads: 1,
+            spool: None,
+            leave_out: Vec::new(),
+            now: Timestamp::default(),
+        }
+    }
+}
+
+/// What a restore does with what stands in its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing may stand there, but for what an interrupted run of the same restore left.
+    New,
+    /// It is changed into what the snapshot has.
+    InPlace {
+        /// What the snapshot does not have goes.
+        delete: bool,
+    },
+    /// A whole tree is built beside it and exchanged for it in one step.
+    Exchange,
+}
+
+/// What is, or would be, done with one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// The entry's path in the snapshot, or the one that it would have.
+    pub path: PathBytes,
+    /// What is done.
+    pub deed: Deed,
+}
+
+/// What is done with an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// It is made where nothing stands.
+    Create {
+        /// Bytes of a file.
+        bytes: u64,
+    },
+    /// It takes the place of something of another kind, or with another target or number.
+    Replace {
+        /// Bytes of a file.
+        bytes: u64,
+    },
+    /// A file's content is changed.
+    Rewrite {
+        /// Ranges that differ.
+        ranges: u64,
+        /// Bytes in them.
+        bytes: u64,
+    },
+    /// It becomes a further name of an entry that is restored.
+    Link,
+    /// Only metadata is changed: this.
+    Metadata(Vec<FaultKind>),
+    /// It is as it should be.
+    Keep,
+    /// It is deleted, as the snapshot does not have it.
+    Delete,
+    /// It stays, although the snapshot does not have it.
+    Extra,
+}
+
+/// How many entries were done what with.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Deeds {
+    /// [`Deed::Create`].
+    pub create: u64,
+    /// [`Deed::Replace`].
+    pub replace: u64,
+    /// [`Deed::Rewrite`].
+    pub rewrite: u64,
+    /// [`Deed::Link`].
+    pub link: u64,
+    /// [`Deed::Metadata`].
+    pub metadata: u64,
+    /// [`Deed::Keep`].
+    pub keep: u64,
+    /// [`Deed::Delete`].
+    pub delete: u64,
+    /// [`Deed::Extra`].
+    pub extra: u64,
+}
+
+/// What a restore did, or would do.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct RestoreReport {
+    /// The directories that were restored into.
+    pub targets: Vec<PathBuf>,
     /// Regular files that are exact.
     pub files: u64,
-    /// Directories made.
+    /// Directories that stand.
     pub directories: u64,
-    /// Symbolic links made.
+    /// Symbolic links that stand.
     pub symlinks: u64,
-    /// Named pipes, sockets and devices made.
+    /// Named pipes, sockets and devices that stand.
     pub others: u64,
-    /// Further names given to files.
+    /// Further names of files that stand.
     pub links: u64,
     /// Bytes of the files, holes included.
     pub bytes: u64,
+    /// What was done with how many entries.
+    pub deeds: Deeds,
+    /// Bytes read from the repository's packs of data: each frame once for each segment that needs it.
+    pub fetched: u64,
+    /// Bytes that were found in the targets instead.
+    pub reused: u64,
+    /// Files that were read back and are exact, if that was asked for.
+    pub verified: Option<u64>,
+    /// Directories that were exchanged, and where what stood in their places is kept.
+    pub exchanged: Vec<(PathBuf, Option<PathBuf>)>,
     /// Entries that do not stand in the target, with the reason; only the first 1000.
     pub missing: Vec<Problem>,
     /// How many there are.
@@ -95,162 +238,68 @@ pub struct FaultSummary {
     pub example: String,
 }
 
-/// Restores a snapshot or a part of it into an empty directory. What cannot be restored is named in the report, and the
-/// rest is restored.
+/// Restores a snapshot or a part of it. What cannot be restored is named in the report, and the rest is restored; but
+/// nothing is deleted, and nothing exchanged, while anything is missing.
 ///
 /// # Errors
 /// No such path; a target that cannot be used or has no room left; an index that fails; an interruption.
 pub fn restore(archive: &Archive, job: &RestoreJob<'_>, progress: &Progress) -> Result<RestoreReport> {
+    perform(archive, job, progress, None)
+}
+
+/// Shows each action that [`restore`] would take, in the order of paths, and changes nothing. The totals are those of the
+/// restore; with files that are taken to be as recorded for their time, what is fetched is exact if they are.
+///
+/// # Errors
+/// As [`restore`], and those of `each`.
+pub fn rehearse(
+    archive: &Archive,
+    job: &RestoreJob<'_>,
+    progress: &Progress,
+    each: &mut dyn FnMut(&Action) -> Result<()>,
+) -> Result<RestoreReport> {
+    perform(archive, job, progress, Some(each))
+}
+
+/// Takes an action of a rehearsal.
+type Observer<'o> = &'o mut dyn FnMut(&Action) -> Result<()>;
+
+fn perform(
+    archive: &Archive,
+    job: &RestoreJob<'_>,
+    progress: &Progress,
+    mut rehearsal: Option<Observer<'_>>,
+) -> Result<RestoreReport> {
     progress.enter(Phase::Restoring);
-    let snapshot = &job.stored.snapshot;
     let reader = archive.reader()?;
-    // Before the target is touched, unless the manifest is so damaged that nobody can tell.
-    let top = match browse::find(&ManifestReader::new(&reader, &snapshot.manifest), job.stored, &job.path) {
+    // Before a target is touched, unless the manifest is so damaged that nobody can tell.
+    let top = match browse::find(&ManifestReader::new(&reader, &job.stored.snapshot.manifest), job.stored, &job.path) {
         Err(Error::Manifest { source, .. }) => {
             survive_block(source)?;
             None
         }
         found => found?,
     };
-    if job.path.is_empty() {
-        progress.entries_total.store(snapshot.totals.entries, Ordering::Relaxed);
-        progress.bytes_total.store(snapshot.totals.bytes, Ordering::Relaxed);
+    let is_dir = top.as_ref().is_none_or(|top| top.node == Node::Directory);
+    if job.mode == Mode::Exchange && !is_dir {
+        let message = "only directories are exchanged; a file is replaced in one step with --in-place";
+        return Err(Error::NotFound(message.to_owned()));
     }
-    let site = Site {
-        target: Target::create(&job.target)?,
-        owners: owners(job),
-        skip: skipped(&job.path, top.as_ref()),
-        tally: Tally::default(),
-        open: OpenFiles::default(),
-        progress,
-        stop: AtomicBool::new(false),
-        failure: Mutex::new(None),
-    };
-    let finished = thread::scope(|scope| {
-        let (task_sender, tasks) = unbounded();
-        let (after_sender, afters) = bounded(1);
-        let mut threads: Vec<ScopedJoinHandle<'_, ()>> = Vec::new();
-        for _ in 0..job.threads.max(1) {
-            let (site, tasks) = (&site, tasks.clone());
-            threads.push(scope.spawn(move || site.run(worker::work(archive, site, &tasks))));
-        }
-        drop(tasks);
-        let site = &site;
-        threads.push(scope.spawn(move || {
-            let planned = archive.reader().and_then(|reader| {
-                let draft = Draft::new(site, &reader, task_sender, after_sender);
-                walk::walk(site, &reader, &snapshot.manifest, &job.path, draft)
-            });
-            site.run(planned);
-        }));
-        site.run(finish(site, &afters));
-        drop(afters);
-        // Every thread is waited for before one of them counts.
-        let ends: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
-        ends.into_iter().collect::<thread::Result<()>>()
-    });
-    finished.map_err(|_| Error::WorkerPanicked)?;
-    match site.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(site.tally.into_report()),
+    let errands = errand::errands(&job.stored.snapshot, &job.path, is_dir, &job.destination, job.mode)?;
+    let tally = Tally::default();
+    let grounds = Ground::prepare(archive, job, errands, is_dir, rehearsal.is_some())?;
+    tally.targets(grounds.iter().map(|ground| ground.errand.directory.clone()).collect());
+    for number in 0..grounds.len() {
+        let observer: Option<Observer<'_>> = match &mut rehearsal {
+            Some(each) => Some(&mut **each),
+            None => None,
+        };
+        converge::converge(archive, job, &grounds, number, &tally, progress, observer)?;
     }
-}
-
-/// Does what has to wait for whole segments.
-fn finish(site: &Site<'_>, afters: &Receiver<After>) -> Result<()> {
-    for After { done, links, left } in afters {
-        // Nothing is ever sent: the end tells.
-        let _ = done.recv();
-        for (existing, entry) in links {
-            site.check()?;
-            site.link(&existing, &entry)?;
-        }
-        for directory in left {
-            site.check()?;
-            site.tally.faults(site.target.finish(site.place(&directory.path), &directory, &site.owners));
-        }
+    if rehearsal.is_none() {
+        exchange::finish(archive, job, &grounds, &tally)?;
     }
-    Ok(())
-}
-
-fn owners(job: &RestoreJob<'_>) -> Owners {
-    if job.numeric_ids {
-        return Owners::numeric();
-    }
-    let (snapshot, names) = (&job.stored.snapshot, Names::new());
-    Owners::by_name(&snapshot.users, &snapshot.groups, |name| names.uid(name), |name| names.gid(name))
-}
-
-/// The bytes of a snapshot's path that the paths in the target do not have.
-fn skipped(base: &[u8], top: Option<&Entry>) -> usize {
-    match top {
-        Some(top) if top.node != Node::Directory => base.len() - top.name().len(),
-        _ if base.is_empty() => 0,
-        _ => base.len() + 1,
-    }
-}
-
-/// What all threads of a restore share.
-struct Site<'a> {
-    target: Target,
-    owners: Owners,
-    /// See [`skipped`].
-    skip: usize,
-    tally: Tally,
-    open: OpenFiles,
-    progress: &'a Progress,
-    stop: AtomicBool,
-    failure: Mutex<Option<Error>>,
-}
-
-impl Site<'_> {
-    /// Where a path of the snapshot stands in the target.
-    fn place<'p>(&self, path: &'p [u8]) -> &'p [u8] {
-        path.get(self.skip..).unwrap_or_default()
-    }
-
-    /// Ends a thread: the first failure counts, and stops the others.
-    fn run(&self, result: Result<()>) {
-        if let Err(error) = result {
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            self.stop.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// [`Error::Interrupted`] when the restore was asked to end or has failed.
-    fn check(&self) -> Result<()> {
-        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { self.progress.check() }
-    }
-
-    /// Lets the restore go on after an entry could not be written, unless the next ones could not either.
-    fn survive(&self, path: &[u8], error: io::Error) -> Result<()> {
-        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-        match error.kind() {
-            StorageFull | QuotaExceeded | ReadOnlyFilesystem => {
-                Err(Error::Write { path: String::from_utf8_lossy(path).into_owned(), source: error })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn link(&self, existing: &[u8], entry: &Entry) -> Result<()> {
-        self.progress.done(entry.size());
-        match self.target.make_hard_link(self.place(existing), self.place(&entry.path)) {
-            Ok(()) => {
-                self.tally.linked();
-                Ok(())
-            }
-            Err(error) => {
-                let existing = String::from_utf8_lossy(existing);
-                let why = match error.kind() {
-                    io::ErrorKind::NotFound => format!("it is the same file as {existing}, which is missing"),
-                    _ => format!("it could not be linked to {existing}: {error}"),
-                };
-                self.tally.missing(&entry.path, 1, why);
-                self.survive(&entry.path, error)
-            }
-        }
-    }
+    Ok(tally.into_report())
 }
 
 /// Lets the restore go on after a block of a manifest could not be read, unless no other could be either.

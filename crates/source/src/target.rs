@@ -1,5 +1,14 @@
 //! The restored side: a directory in which entries are made, and beneath which everything stays.
 //!
+//! | module | what it holds |
+//! |---|---|
+//! | here | making entries |
+//! | `standing` | looking at, replacing and removing what stands |
+//! | `beside` | a tree that is built beside a directory and exchanged for it |
+//! | `metadata`, `owners` | owner, attributes, permissions, times |
+//!
+//! What stands already is replaced by an entry that was made beside it, in one step, or changed where it stands.
+//!
 //! A path of a manifest is untrusted. It is refused unless it is well formed, and it is resolved
 //! below the target's own directory without following a symbolic link in any component, so that
 //! neither `..`, nor an absolute path, nor a link that the same manifest planted leads outside.
@@ -8,31 +17,42 @@
 //! last, deepest first: what is made in a directory changes its times, and a read-only one would
 //! refuse it.
 
+mod beside;
 mod file;
 mod metadata;
 mod owners;
 mod parents;
+mod standing;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use icecore_format::entry::{Entry, Node, is_valid_path};
 
+pub use self::beside::Beside;
 pub use self::file::TargetFile;
 pub use self::metadata::{Fault, FaultKind, finish_file};
 pub use self::owners::Owners;
 use self::parents::{Parents, split};
+pub use self::standing::this_boot;
 use crate::os::{self, Dir, Subject};
 
 /// The one entry that a fresh file system brings with it; a restore onto one must be possible.
-const ALLOWED_LEFTOVER: &str = "lost+found";
+const ALLOWED_LEFTOVER: &[u8] = b"lost+found";
 
 /// Why a directory cannot be restored into.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// There is something in it, which a restore would mix with what it writes.
-    #[error("{} is not empty: choose an empty or new directory, or restore in place or by exchange", path.display())]
+    #[error(
+        "{} is not empty: choose an empty or new directory, or change what stands there (--in-place), or swap it for \
+         the restored one (--exchange)",
+        path.display()
+    )]
     NotEmpty {
         /// The directory.
         path: PathBuf,
@@ -42,6 +62,14 @@ pub enum TargetError {
     NotADirectory {
         /// What was asked for.
         path: PathBuf,
+    },
+    /// It has no name or no directory above it in which another could be built.
+    #[error("{} cannot be exchanged: {reason}; restore --in-place instead", path.display())]
+    NotExchangeable {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        reason: &'static str,
     },
     /// It could not be made, listed or opened.
     #[error("cannot use {} as the target of a restore", path.display())]
@@ -53,7 +81,7 @@ pub enum TargetError {
     },
 }
 
-/// A directory that is being restored into. Shared by threads; nothing is ever replaced, and no directory deleted.
+/// A directory that is being restored into. Shared by threads.
 #[derive(Debug)]
 pub struct Target {
     parents: Parents,
@@ -65,18 +93,35 @@ impl Target {
     /// Makes the directory with its parents, or takes an empty one. A new one is private (mode 0700)
     /// until its own entry, the one with the empty path, is finished.
     pub fn create(path: &Path) -> Result<Self, TargetError> {
-        let unusable = |source| TargetError::Unusable { path: path.into(), source };
+        let target = Self::make(path)?;
+        if target.is_empty().map_err(|source| TargetError::Unusable { path: path.into(), source })? {
+            Ok(target)
+        } else {
+            Err(TargetError::NotEmpty { path: path.into() })
+        }
+    }
+
+    /// Makes the directory as [`create`](Self::create) does, or takes what stands there.
+    pub fn make(path: &Path) -> Result<Self, TargetError> {
         if fs::metadata(path).is_ok_and(|found| !found.is_dir()) {
             return Err(TargetError::NotADirectory { path: path.into() });
         }
-        os::make_private_dir(path).map_err(unusable)?;
-        for found in fs::read_dir(path).map_err(unusable)? {
-            if found.map_err(unusable)?.file_name() != ALLOWED_LEFTOVER {
-                return Err(TargetError::NotEmpty { path: path.into() });
-            }
-        }
-        let root = Dir::open(path).map_err(unusable)?;
+        os::make_private_dir(path).map_err(|source| TargetError::Unusable { path: path.into(), source })?;
+        Self::open(path)
+    }
+
+    /// Opens a directory that stands.
+    pub fn open(path: &Path) -> Result<Self, TargetError> {
+        let root = Dir::open(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotADirectory => TargetError::NotADirectory { path: path.into() },
+            _ => TargetError::Unusable { path: path.into(), source },
+        })?;
         Ok(Self { passes_acl_on: root.passes_acl_on(), parents: Parents::new(root) })
+    }
+
+    /// Whether nothing is in it but what a fresh file system brings with it.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.names_with(b"")?.iter().all(|name| name == ALLOWED_LEFTOVER))
     }
 
     /// Makes a directory, private until it is finished. One that exists is left as it is.
@@ -97,12 +142,12 @@ impl Target {
         Ok(TargetFile::new(file))
     }
 
-    /// Opens a regular file that this restore made and has not finished yet.
+    /// Opens a regular file for reading and writing; one whose mode forbids that is unlocked.
     pub fn open_file(&self, path: &[u8]) -> io::Result<TargetFile> {
         self.at(path, |parent, name| parent.reopen_file(name)).map(TargetFile::new)
     }
 
-    /// Removes a file that this restore made and cannot complete.
+    /// Removes anything but a directory.
     pub fn remove_file(&self, path: &[u8]) -> io::Result<()> {
         self.at(path, |parent, name| parent.remove_file(name))
     }
@@ -161,6 +206,16 @@ impl Target {
         let (parent, name) = split(path);
         action(&*self.parents.open(parent)?, name)
     }
+}
+
+/// What tells a file or directory from every other, whatever path leads to it: device and inode.
+pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+/// The place of a snapshot's path, well formed or as recorded, below a directory.
+pub fn beneath(directory: &Path, path: &[u8]) -> PathBuf {
+    if path.is_empty() { directory.to_owned() } else { directory.join(OsStr::from_bytes(path)) }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! | [`mod@conformance`] | what every store must do |
 //! | [`recording`] | a store that remembers each call: economy tests |
 //! | [`faulty`] | a store that fails or lies when it is told to: damage tests |
+//! | [`evil`] | manifests that break every rule |
 //! | [`crash`] | a store that remembers what a loss of power would have left: crash tests |
 //! | [`live`] | a writer that never rests, and the scripts that freeze it |
 //! | [`small_disk`] | a file system that is soon full |
@@ -17,6 +18,7 @@ use std::io::Write as _;
 
 pub mod conformance;
 pub mod crash;
+pub mod evil;
 pub mod faulty;
 pub mod live;
 pub mod recording;

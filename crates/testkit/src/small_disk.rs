@@ -10,6 +10,8 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct SmallDisk {
     directory: TempDir,
+    /// What a loop device shows.
+    _image: Option<TempDir>,
 }
 
 impl SmallDisk {
@@ -20,12 +22,37 @@ impl SmallDisk {
         let options = format!("size={size},mode=0700");
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(directory.path()).output();
         let refusal = match mount {
-            Ok(output) if output.status.success() => return Some(Self { directory }),
+            Ok(output) if output.status.success() => return Some(Self { directory, _image: None }),
             Ok(output) => io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
             Err(e) => e,
         };
         crate::skip(&format!("no small file system can be mounted here: {refusal}"));
         None
+    }
+
+    /// Makes and mounts one of a kind that `mkfs.KIND` knows, which needs root and loop devices; the image is sparse. `None`
+    /// if that is not to be had, which has then been [said](crate::skip).
+    pub fn of_kind(kind: &str, size: u64) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let image = tempfile::tempdir().expect("a temporary directory");
+        let file = image.path().join("image");
+        let made = std::fs::File::create(&file).and_then(|file| file.set_len(size));
+        let run = |command: &mut Command| match command.output() {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        let mounted = made
+            .map_err(|error| error.to_string())
+            .and_then(|()| run(Command::new(format!("mkfs.{kind}")).arg("-q").arg(&file)))
+            .and_then(|()| run(Command::new("mount").args(["-o", "loop"]).arg(&file).arg(directory.path())));
+        match mounted {
+            Ok(()) => Some(Self { directory, _image: Some(image) }),
+            Err(why) => {
+                crate::skip(&format!("no {kind} can be mounted here: {why}"));
+                None
+            }
+        }
     }
 
     /// Its root directory.

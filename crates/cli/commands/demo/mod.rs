@@ -255,8 +255,8 @@ fn nights(stage: &Stage) -> Result<String> {
 
 fn bring_back(stage: &Stage, snapshot: &str, target: &Path, show: bool) -> Result<String> {
     let begun = Instant::now();
-    let args = RestoreArgs { target: snapshot.into(), to: target.to_owned(), numeric_ids: false, threads: None };
-    let restored = restore::perform(&args, stage.archive()?, &stage.archive()?.catalogue()?, show)?;
+    let args = RestoreArgs { target: Some(snapshot.into()), to: Some(target.to_owned()), ..RestoreArgs::default() };
+    let restored = restore::perform(&args, stage.archive()?, &stage.archive()?.catalogue()?, &[], show)?;
     if !restore::is_whole(&restored.report) {
         return Err(Error::Demo(format!("{snapshot} was not restored as a whole: {:?}", restored.report)));
     }

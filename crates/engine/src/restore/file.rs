@@ -5,11 +5,15 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use icecore_format::entry::{Content, Entry, Node};
+use icecore_format::entry::{Content, Entry, Node, PathBytes};
 use icecore_source::target::{TargetFile, finish_file};
 
-use super::Site;
+use super::converge::Site;
+use super::segment::Way;
 use crate::error::Result;
+
+/// Bytes poured at a time.
+const POUR: usize = 1 << 20;
 
 /// Files that are kept open while they wait for more frames. Tests want to open them again.
 const KEPT_OPEN: usize = if cfg!(test) { 1 } else { 64 };
@@ -20,6 +24,7 @@ pub(super) struct FileWork {
     /// Without its pieces.
     entry: Entry,
     size: u64,
+    way: Way,
     /// Frames that still have to give something, and one as long as the planner is not done with the file.
     left: AtomicU64,
     /// All of the file comes from one frame, so that it need not wait open for another one.
@@ -32,26 +37,38 @@ pub(super) struct FileWork {
 #[derive(Debug, Default)]
 struct State {
     made: bool,
+    /// The name of the file that is written, if it is not the entry's.
+    beside: Option<PathBytes>,
     handle: Option<Arc<TargetFile>>,
+    /// What was written of a file that is poured.
+    ranges: Vec<(u64, u64)>,
     lost: Option<String>,
 }
 
 impl FileWork {
-    /// Takes the file's content out of its entry.
-    pub fn new(mut entry: Entry) -> (Self, Content) {
+    /// Takes the file's content out of its entry. `made`: the file that is written is there, with its name if that is not
+    /// the entry's.
+    pub fn new(mut entry: Entry, way: Way, made: Option<Option<PathBytes>>) -> (Self, Content) {
         let mut content = Content::Missing;
         if let Node::File(file) = &mut entry.node {
             std::mem::swap(&mut file.content, &mut content);
         }
+        let state = State { made: made.is_some(), beside: made.flatten(), ..State::default() };
         let file = Self {
             size: entry.size(),
             entry,
+            way,
             left: AtomicU64::new(1),
             alone: AtomicBool::new(false),
-            sparse: AtomicBool::new(false),
-            state: Mutex::default(),
+            sparse: AtomicBool::new(state.made || way == Way::Pour),
+            state: Mutex::new(state),
         };
         (file, content)
+    }
+
+    /// The path in the snapshot.
+    pub fn path(&self) -> &[u8] {
+        &self.entry.path
     }
 
     /// Bytes.
@@ -85,9 +102,32 @@ impl FileWork {
             if let Err(error) = handle.write_at(to, bytes) {
                 return self.failed(site, error);
             }
+            if self.way == Way::Pour {
+                self.state().ranges.push((to, bytes.len() as u64));
+            }
             site.progress.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Looks at what is written of the file.
+    pub fn inspect<T>(
+        self: &Arc<Self>,
+        site: &Site<'_>,
+        look: impl FnOnce(&TargetFile) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self.handle(site)? {
+            Some(handle) => look(&handle),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Tells what would become of it.
+    pub fn rehearse(&self, site: &Site<'_>) {
+        match self.state().lost.take() {
+            None => site.tally.restored(&self.entry),
+            Some(reason) => site.lose(&self.entry.path, reason),
+        }
     }
 
     /// One of what [`expect`](Self::expect) counted is done; the last one finishes the file.
@@ -107,7 +147,6 @@ impl FileWork {
 
     /// The opened file; `None` if it is lost already.
     fn handle(self: &Arc<Self>, site: &Site<'_>) -> io::Result<Option<Arc<TargetFile>>> {
-        let path = site.place(&self.entry.path);
         let mut state = self.state();
         if state.lost.is_some() {
             return Ok(None);
@@ -115,15 +154,29 @@ impl FileWork {
         if let Some(handle) = &state.handle {
             return Ok(Some(Arc::clone(handle)));
         }
-        let opened = if state.made { site.target.open_file(path)? } else { site.target.create_file(path)? };
-        let handle = Arc::new(opened);
-        state.made = true;
+        let handle = self.open(site, &mut state)?;
         state.handle = Some(Arc::clone(&handle));
         drop(state);
         if !self.alone.load(Ordering::Relaxed) {
             site.open.keep(self);
         }
         Ok(Some(handle))
+    }
+
+    /// Opens the file that is written; makes it the first time.
+    fn open(&self, site: &Site<'_>, state: &mut State) -> io::Result<Arc<TargetFile>> {
+        let place = site.place(&self.entry.path);
+        let opened = match (state.made, &state.beside) {
+            (true, beside) => site.target.open_file(beside.as_deref().unwrap_or(place))?,
+            (false, _) if self.way == Way::Direct => site.target.create_file(place)?,
+            (false, _) => {
+                let (name, file) = site.create_beside(place)?;
+                state.beside = Some(name);
+                file
+            }
+        };
+        state.made = true;
+        Ok(Arc::new(opened))
     }
 
     fn finish(&self, site: &Site<'_>) -> Result<()> {
@@ -133,38 +186,79 @@ impl FileWork {
             && let Err(error) = self.complete(site, &mut state)
         {
             state.lost = Some(format!("could not be written: {error}"));
-            site.survive(path, error)?;
+            if let Err(error) = site.survive(path, error) {
+                let _ = self.discard(site, &mut state);
+                return Err(error);
+            }
         }
         match state.lost.take() {
             None => site.tally.restored(&self.entry),
             Some(mut reason) => {
-                // What is not exact must not look whole.
-                state.handle = None;
-                if state.made
-                    && let Err(error) = site.target.remove_file(site.place(path))
-                {
+                if let Err(error) = self.discard(site, &mut state) {
                     reason += &format!("; what was written of it could not be removed: {error}");
                 }
-                site.tally.missing(path, 1, reason);
+                site.lose(path, reason);
             }
         }
         site.progress.entries.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
+    /// What is not exact must not look whole.
+    fn discard(&self, site: &Site<'_>, state: &mut State) -> io::Result<()> {
+        state.handle = None;
+        if !std::mem::take(&mut state.made) {
+            return Ok(());
+        }
+        site.target.remove_file(state.beside.as_deref().unwrap_or(site.place(&self.entry.path)))
+    }
+
     fn complete(&self, site: &Site<'_>, state: &mut State) -> io::Result<()> {
-        let path = site.place(&self.entry.path);
+        let place = site.place(&self.entry.path);
+        if self.way == Way::Pour {
+            return self.pour(site, state);
+        }
         let handle = match state.handle.take() {
             Some(handle) => handle,
-            None if state.made => Arc::new(site.target.open_file(path)?),
-            None => Arc::new(site.target.create_file(path)?),
+            None => self.open(site, state)?,
         };
-        state.made = true;
         if self.sparse.load(Ordering::Relaxed) {
             handle.set_len(self.size)?;
         }
         site.tally.faults(finish_file(&handle, &self.entry, &site.owners));
+        if let Some(name) = &state.beside {
+            site.target.replace(name, place)?;
+            (state.made, state.beside) = (false, None);
+        }
         Ok(())
+    }
+
+    /// Writes the ranges that differ, all of them at hand now, into what stands.
+    fn pour(&self, site: &Site<'_>, state: &mut State) -> io::Result<()> {
+        let handle = site.target.open_file(site.place(&self.entry.path))?;
+        if state.made {
+            let from = match state.handle.take() {
+                Some(from) => from,
+                None => self.open(site, state)?,
+            };
+            let mut buffer = vec![0; POUR];
+            state.ranges.sort_unstable();
+            for &(start, len) in &state.ranges {
+                let (mut at, end) = (start, start + len);
+                while at < end {
+                    let part = (end - at).min(POUR as u64) as usize;
+                    let read = from.read_at(at, &mut buffer[..part])?;
+                    if read == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    handle.write_at(at, &buffer[..read])?;
+                    at += read as u64;
+                }
+            }
+        }
+        handle.set_len(self.size)?;
+        site.tally.faults(finish_file(&handle, &self.entry, &site.owners));
+        self.discard(site, state)
     }
 }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::error::Error;
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use icecore_format::entry::{Entry, Node};
 use icecore_format::snapshot::{Problem, ProblemKind};
 use icecore_source::target::{Fault, FaultKind};
 
-use super::{FaultSummary, RestoreReport};
+use super::{Deed, FaultSummary, RestoreReport};
 
 /// Entries named in a report at most; they are all counted.
 const NAMED: usize = 1000;
@@ -25,11 +26,76 @@ pub(super) struct Tally(Mutex<Counts>);
 struct Counts {
     report: RestoreReport,
     faults: BTreeMap<FaultKind, FaultSummary>,
+    /// Entries counted as deleted that still stand.
+    doomed: u64,
 }
 
 impl Tally {
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directories that are restored into.
+    pub fn targets(&self, targets: Vec<PathBuf>) {
+        self.counts().report.targets = targets;
+    }
+
+    /// Something is done with an entry.
+    pub fn deed(&self, deed: &Deed) {
+        let deeds = &mut self.counts().report.deeds;
+        let count = match deed {
+            Deed::Create { .. } => &mut deeds.create,
+            Deed::Replace { .. } => &mut deeds.replace,
+            Deed::Rewrite { .. } => &mut deeds.rewrite,
+            Deed::Link => &mut deeds.link,
+            Deed::Metadata(_) => &mut deeds.metadata,
+            Deed::Keep => &mut deeds.keep,
+            Deed::Delete => &mut deeds.delete,
+            Deed::Extra => &mut deeds.extra,
+        };
+        *count += 1;
+    }
+
+    /// An entry will be deleted in the end.
+    pub fn doomed(&self) {
+        self.counts().doomed += 1;
+    }
+
+    /// What was to be deleted in the end stays after all.
+    pub fn spare(&self) {
+        let Counts { report, doomed, .. } = &mut *self.counts();
+        report.deeds.delete -= *doomed;
+        report.deeds.extra += std::mem::take(doomed);
+    }
+
+    /// Bytes were read from packs.
+    pub fn fetched(&self, bytes: u64) {
+        self.counts().report.fetched += bytes;
+    }
+
+    /// Bytes were found in a target.
+    pub fn reused(&self, bytes: u64) {
+        self.counts().report.reused += bytes;
+    }
+
+    /// A file was read back and is exact.
+    pub fn verified(&self) {
+        *self.counts().report.verified.get_or_insert(0) += 1;
+    }
+
+    /// Files are going to be read back.
+    pub fn verifies(&self) {
+        self.counts().report.verified.get_or_insert(0);
+    }
+
+    /// A directory was exchanged, and what stood there is kept.
+    pub fn exchanged(&self, directory: PathBuf, kept: Option<PathBuf>) {
+        self.counts().report.exchanged.push((directory, kept));
+    }
+
+    /// Whether every entry stands so far.
+    pub fn is_whole(&self) -> bool {
+        self.counts().report.missing_count == 0
     }
 
     /// An entry stands in the target, exact.
@@ -48,7 +114,12 @@ impl Tally {
 
     /// A further name of an entry stands in the target.
     pub fn linked(&self) {
-        self.counts().report.links += 1;
+        self.linked_all(1);
+    }
+
+    /// So many further names stand in the target.
+    pub fn linked_all(&self, names: u64) {
+        self.counts().report.links += names;
     }
 
     /// So many entries from `path` on do not stand in the target.
@@ -80,7 +151,7 @@ impl Tally {
     }
 
     pub fn into_report(self) -> RestoreReport {
-        let Counts { mut report, faults } = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Counts { mut report, faults, .. } = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         report.faults = faults.into_values().collect();
         report
     }

@@ -1,11 +1,15 @@
+mod hostile;
+
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use icecore_format::entry::Timestamp;
+use icecore_format::entry::{Entry, Timestamp};
+use icecore_format::id::ChunkId;
 use icecore_format::keys::Secret;
+use icecore_format::snapshot::{Snapshot, Totals, Verdict};
 use icecore_repo::Index;
 use icecore_source::{Root, Rules};
 use icecore_testkit::{Key, MemoryStore, Store};
@@ -65,9 +69,13 @@ impl Place {
     }
 
     fn restore(&self, stored: &Stored, path: &str, target: &str) -> Result<RestoreReport> {
-        let target = self.room.path().join(target);
-        let job = RestoreJob { stored, path: path.into(), target, numeric_ids: true, threads: 2 };
-        restore(&self.archive, &job, &Progress::default())
+        restore(&self.archive, &self.job(stored, path, target, Mode::New), &Progress::default())
+    }
+
+    fn job<'s>(&self, stored: &'s Stored, path: &str, target: &str, mode: Mode) -> RestoreJob<'s> {
+        let job = RestoreJob::new(stored, path.into(), self.room.path().join(target));
+        let now = Timestamp { seconds: 1_795_140_000, nanos: 0 };
+        RestoreJob { mode, numeric_ids: true, threads: 2, now, ..job }
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -88,6 +96,33 @@ impl Place {
         bytes[100] ^= 1;
         self.store.delete(&key).unwrap();
         self.store.put(&key, &[&bytes]).unwrap();
+    }
+}
+
+/// A record of nothing, for tests that need a part of it.
+pub(super) fn snapshot() -> Snapshot {
+    let root = icecore_format::manifest::Root { id: ChunkId::from_bytes([0; 20]), height: 0, entries: 0 };
+    Snapshot {
+        instance: "test".to_owned(),
+        host: String::new(),
+        user: String::new(),
+        program: String::new(),
+        tags: Vec::new(),
+        roots: Vec::new(),
+        started: Timestamp::default(),
+        taken: Timestamp::default(),
+        finished: Timestamp::default(),
+        manifest: root,
+        parent: None,
+        users: Default::default(),
+        groups: Default::default(),
+        totals: Totals::default(),
+        verdict: Verdict::Stable,
+        receipt: None,
+        problems: Vec::new(),
+        problem_count: 0,
+        excludes: Vec::new(),
+        protected_until: None,
     }
 }
 
@@ -258,7 +293,6 @@ fn an_interrupted_restore_says_so() {
     let stored = place.backup();
     let progress = Progress::default();
     progress.stop();
-    let target = place.at("out");
-    let job = RestoreJob { stored: &stored, path: Vec::new(), target, numeric_ids: true, threads: 0 };
+    let job = RestoreJob { threads: 0, ..place.job(&stored, "", "out", Mode::New) };
     assert!(matches!(restore(&place.archive, &job, &progress), Err(Error::Interrupted)));
 }

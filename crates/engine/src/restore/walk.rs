@@ -1,42 +1,33 @@
-//! Goes through the manifest: makes directories and what has no content, and hands the rest to the segments.
+//! Goes through the manifest and what stands, and decides what becomes of each entry. Directories and what has no content
+//! are made here; the rest goes to the segments.
 
-use std::collections::{HashMap, HashSet};
+use std::io;
 
 use icecore_format::entry::{Content, Entry, Node, PathBytes};
-use icecore_format::manifest::{ManifestReader, ReadError, Root};
+use icecore_format::manifest::{ReadError, Root};
 use icecore_repo::{ChunkReader, Error as RepoError};
+use icecore_source::{Kind, Stat};
 
+use super::converge::Site;
+use super::ground::Ground;
+use super::links::Links;
+use super::merge::{Merge, Met};
 use super::segment::Draft;
+use super::selection::is_within;
 use super::tally::reason;
-use super::{Site, survive_block};
+use super::{Action, Deed, Observer, survive_block};
 use crate::error::Result;
 
-/// Plans everything at and below `base`.
-pub(super) fn walk(site: &Site<'_>, reader: &ChunkReader, root: &Root, base: &[u8], draft: Draft<'_>) -> Result<()> {
-    let (inside, stand_ins, unmade) = (Vec::new(), HashMap::new(), HashSet::new());
-    let mut walk = Walk { site, base, draft, inside, stand_ins, unmade };
-    for entry in ManifestReader::new(reader, root).subtree(base) {
-        site.check()?;
-        match entry {
-            Ok(entry) => walk.entry(entry)?,
-            Err(error) => walk.lost_block(error)?,
-        }
-        walk.draft.dispatch_full()?;
-    }
-    walk.leave_to(None);
-    walk.draft.dispatch(true)
-}
-
-struct Walk<'a> {
-    site: &'a Site<'a>,
-    base: &'a [u8],
-    draft: Draft<'a>,
+pub(super) struct Walk<'a, 'o> {
+    pub(super) site: &'a Site<'a>,
+    ground: &'a Ground,
+    pub(super) draft: Draft<'a>,
+    observer: Option<Observer<'o>>,
     /// The directories that the walk is in.
     inside: Vec<Inside>,
-    /// First names of hard links that are not restored, and the names that took their place.
-    stand_ins: HashMap<PathBytes, PathBytes>,
-    /// First names of hard links whose content is missing.
-    unmade: HashSet<PathBytes>,
+    /// Directories on the way, which are restored when something in them is.
+    ways: Vec<(Entry, Option<Stat>)>,
+    pub(super) links: Links,
 }
 
 struct Inside {
@@ -45,50 +36,175 @@ struct Inside {
     entry: Option<Entry>,
 }
 
-impl Walk<'_> {
-    fn entry(&mut self, entry: Entry) -> Result<()> {
+impl<'a, 'o> Walk<'a, 'o> {
+    pub fn new(site: &'a Site<'a>, ground: &'a Ground, draft: Draft<'a>, observer: Option<Observer<'o>>) -> Self {
+        let (inside, ways, links) = (Vec::new(), Vec::new(), Links::default());
+        Self { site, ground, draft, observer, inside, ways, links }
+    }
+
+    /// Comes to every entry that is restored.
+    pub fn run(mut self, reader: &ChunkReader, root: &Root) -> Result<()> {
+        let mut merge = Merge::new(reader, root, self.site.selection, &self.ground.standing);
+        while let Some(met) = merge.next()? {
+            self.site.check()?;
+            match met {
+                Met::Way(entry, stat) => {
+                    self.drop_ways(&entry.path);
+                    self.ways.push((entry, stat));
+                }
+                Met::Entry(entry, stat) => {
+                    self.drop_ways(&entry.path);
+                    for (way, stat) in std::mem::take(&mut self.ways) {
+                        self.entry(way, stat, &mut merge)?;
+                    }
+                    self.entry(entry, stat, &mut merge)?;
+                }
+                Met::Extra(listed) => self.extra(&listed.path)?,
+                Met::Lost(error) => self.lost_block(error)?,
+            }
+            self.draft.dispatch_full()?;
+        }
+        self.leave_to(None);
+        self.draft.dispatch(true)
+    }
+
+    fn drop_ways(&mut self, path: &[u8]) {
+        self.ways.retain(|(way, _)| is_within(path, &way.path));
+    }
+
+    /// Counts and shows what is done with an entry.
+    pub(super) fn note(&mut self, path: &[u8], deed: Deed) -> Result<()> {
+        self.site.tally.deed(&deed);
+        match &mut self.observer {
+            Some(observer) => observer(&Action { path: path.to_vec(), deed }),
+            None => Ok(()),
+        }
+    }
+
+    fn entry(&mut self, entry: Entry, stat: Option<Stat>, merge: &mut Merge<'_>) -> Result<()> {
         self.enter_parent(&entry.path)?;
-        if let Some(existing) = self.first_name(&entry) {
-            self.draft.link(existing, entry);
-            return Ok(());
+        let stat = match self.make_way(&entry, stat, merge)? {
+            Ok(stat) => stat,
+            Err(()) => return Ok(()),
+        };
+        if let Some(existing) = self.links.first_name(&entry, self.site.selection) {
+            return self.link(existing, entry, stat);
         }
         match &entry.node {
-            Node::Directory => self.make_dir(entry.path.clone(), Some(entry)),
+            Node::Directory => self.directory(entry, stat),
             Node::File(file) if file.content == Content::Missing => {
                 self.missing(&entry.path, "it was not readable when the snapshot was taken".to_owned());
-                if entry.meta.links > 1 {
-                    self.unmade.insert(entry.path);
-                }
+                self.links.unmade(entry);
                 Ok(())
             }
             node => {
-                // The first of the further names takes the place of the one that is not restored.
-                if let Some(first) = &entry.link_of {
-                    self.stand_ins.insert(first.clone(), entry.path.clone());
-                }
-                if matches!(node, Node::File(_)) { self.draft.file(entry) } else { self.make_other(&entry) }
+                self.links.made(&entry);
+                if matches!(node, Node::File(_)) { self.file(entry, stat) } else { self.other(&entry, stat) }
             }
         }
     }
 
-    /// The path that a further name is linked to, if that is among what is restored.
-    fn first_name(&self, entry: &Entry) -> Option<PathBytes> {
-        let first = entry.link_of.as_ref()?;
-        if let Some(other) = self.stand_ins.get(first) {
-            return Some(other.clone());
+    /// Clears away a directory that stands where something else goes, and anything else that stands where a directory
+    /// goes. Gives what then stands; the inner error says that the entry cannot be restored, which has been told.
+    fn make_way(
+        &mut self,
+        entry: &Entry,
+        stat: Option<Stat>,
+        merge: &mut Merge<'_>,
+    ) -> Result<std::result::Result<Option<Stat>, ()>> {
+        let Some(found) = stat else { return Ok(Ok(None)) };
+        let (is_dir, stands_dir) = (entry.node == Node::Directory, found.kind == Kind::Directory);
+        let place = self.site.place(&entry.path);
+        if is_dir == stands_dir || place.is_empty() {
+            return Ok(Ok(stat));
         }
-        let restored = is_within(first, self.base) && !self.unmade.contains(first);
-        restored.then(|| first.clone())
+        if stands_dir && merge.stands_below(place) && self.site.is_in_place() && !self.site.deletes() {
+            let why = "a directory that is not empty stands in its place, and goes only with --delete";
+            self.missing(&entry.path, why.to_owned());
+            return Ok(Err(()));
+        }
+        let cleared = if stands_dir {
+            self.clear(place, merge)?
+        } else {
+            self.unless_rehearsed(|site| site.target.remove_file(place))
+        };
+        match cleared {
+            Ok(()) => {
+                self.note(&entry.path, Deed::Replace { bytes: entry.size() })?;
+                Ok(Ok(None))
+            }
+            Err(error) => {
+                self.missing(&entry.path, format!("what stands in its place could not be removed: {error}"));
+                self.site.survive(&entry.path, error).map(|()| Err(()))
+            }
+        }
+    }
+
+    /// Deletes a directory with everything that stands in it.
+    fn clear(&mut self, place: &[u8], merge: &mut Merge<'_>) -> Result<io::Result<()>> {
+        let mut directories = vec![place.to_vec()];
+        while let Some(listed) = merge.take_below(place)? {
+            let path = self.site.selection.path(&listed.path);
+            let is_dir = listed.stat.kind == Kind::Directory;
+            // What is left out by patterns stays, and with it the directories that hold it.
+            if !self.site.selection.admits(&path, is_dir) {
+                continue;
+            }
+            self.note(&path, Deed::Delete)?;
+            if is_dir {
+                directories.push(listed.path);
+            } else if let Err(error) = self.unless_rehearsed(|site| site.target.remove_file(&listed.path)) {
+                return Ok(Err(error));
+            }
+        }
+        let removed = |place: &Vec<u8>| self.unless_rehearsed(|site| site.target.remove_dir(place));
+        Ok(directories.iter().rev().try_for_each(removed))
+    }
+
+    pub(super) fn unless_rehearsed(&self, act: impl FnOnce(&Site<'_>) -> io::Result<()>) -> io::Result<()> {
+        if self.site.rehearsal { Ok(()) } else { act(self.site) }
+    }
+
+    /// Something that stands and that the snapshot does not have. It is deleted in the end, if at all.
+    fn extra(&mut self, place: &[u8]) -> Result<()> {
+        if self.ground.is_ours(place) {
+            if let Err(error) = self.unless_rehearsed(|site| site.target.remove_file(place)) {
+                self.site.survive(place, error)?;
+            }
+            return Ok(());
+        }
+        let path = self.site.selection.path(place);
+        if !self.site.deletes() {
+            return self.note(&path, Deed::Extra);
+        }
+        self.site.tally.doomed();
+        self.note(&path, Deed::Delete)
+    }
+
+    fn link(&mut self, existing: PathBytes, entry: Entry, stat: Option<Stat>) -> Result<()> {
+        if stat.is_some_and(|stat| self.links.keeps(&entry, &stat)) {
+            self.note(&entry.path, Deed::Keep)?;
+            self.site.tally.linked();
+            self.site.progress.done(entry.size());
+            return Ok(());
+        }
+        self.note(&entry.path, Deed::Link)?;
+        self.draft.link(existing, entry, stat.is_some());
+        Ok(())
     }
 
     /// Leaves the directories that do not hold `path`, and makes those on its way that the manifest lost.
     fn enter_parent(&mut self, path: &[u8]) -> Result<()> {
         self.leave_to(Some(path));
-        let known = self.inside.last().map_or(self.base, |inside| &inside.path).len();
+        let known = self.inside.last().map_or(self.site.selection.base, |inside| &inside.path).len();
         let from = if known == 0 { 0 } else { known + 1 };
         let slashes = path.iter().enumerate().skip(from).filter(|(_, byte)| **byte == b'/');
         let lost: Vec<_> = slashes.map(|(end, _)| path[..end].to_vec()).collect();
-        lost.into_iter().try_for_each(|directory| self.make_dir(directory, None))
+        for directory in lost {
+            let made = self.unless_rehearsed(|site| site.target.make_dir(site.place(&directory)));
+            self.made_dir(directory, None, made)?;
+        }
+        Ok(())
     }
 
     /// Leaves the directories that do not hold `path`, the deepest first; all of them for `None`.
@@ -101,12 +217,33 @@ impl Walk<'_> {
         }
     }
 
-    fn make_dir(&mut self, path: PathBytes, mut entry: Option<Entry>) -> Result<()> {
-        match self.site.target.make_dir(self.site.place(&path)) {
+    fn directory(&mut self, entry: Entry, stat: Option<Stat>) -> Result<()> {
+        let place = self.site.place(&entry.path).to_vec();
+        let made = match stat {
+            Some(stat) => {
+                let deed = match self.differences(&place, &stat, &entry) {
+                    differs if differs.is_empty() => Deed::Keep,
+                    differs => Deed::Metadata(differs),
+                };
+                self.note(&entry.path, deed)?;
+                self.unless_rehearsed(|site| site.target.unlock(&place))
+            }
+            None => {
+                self.note(&entry.path, Deed::Create { bytes: 0 })?;
+                self.unless_rehearsed(|site| site.target.make_dir(&place))
+            }
+        };
+        self.made_dir(entry.path.clone(), Some(entry), made)
+    }
+
+    fn made_dir(&mut self, path: PathBytes, mut entry: Option<Entry>, made: io::Result<()>) -> Result<()> {
+        match made {
             Ok(()) => entry.iter().for_each(|entry| self.restored(entry)),
             Err(error) => {
-                entry = None;
-                self.missing(&path, format!("it could not be made: {error}"));
+                // Where the manifest has no entry, what is below tells that it cannot be had.
+                if entry.take().is_some() {
+                    self.missing(&path, format!("it could not be made: {error}"));
+                }
                 self.site.survive(&path, error)?;
             }
         }
@@ -114,15 +251,40 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn make_other(&self, entry: &Entry) -> Result<()> {
-        let (target, place) = (&self.site.target, self.site.place(&entry.path));
-        let made = match &entry.node {
-            Node::Symlink { target: link } => target.make_symlink(place, link),
-            node => target.make_special(place, node),
+    /// A link, pipe, socket or device.
+    fn other(&mut self, entry: &Entry, stat: Option<Stat>) -> Result<()> {
+        let (site, place) = (self.site, self.site.place(&entry.path).to_vec());
+        if let Some(stat) = stat.filter(|stat| self.is_same(&place, entry, stat) && self.links.may_keep(entry, stat)) {
+            let differs = self.differences(&place, &stat, entry);
+            // Another name of it may stand outside.
+            if differs.is_empty() || stat.links <= 1 {
+                self.links.keep(entry, &stat);
+                let deed = if differs.is_empty() { Deed::Keep } else { Deed::Metadata(differs) };
+                if matches!(deed, Deed::Metadata(_)) && !site.rehearsal {
+                    site.tally.faults(site.target.finish(&place, entry, &site.owners));
+                }
+                self.note(&entry.path, deed)?;
+                self.restored(entry);
+                return Ok(());
+            }
+        }
+        let make = |name: &[u8]| match &entry.node {
+            Node::Symlink { target: link } => site.target.make_symlink(name, link),
+            node => site.target.make_special(name, node),
         };
+        self.note(&entry.path, if stat.is_some() { Deed::Replace { bytes: 0 } } else { Deed::Create { bytes: 0 } })?;
+        let made = self.unless_rehearsed(|site| {
+            if stat.is_none() {
+                make(&place)?;
+                site.tally.faults(site.target.finish(&place, entry, &site.owners));
+                return Ok(());
+            }
+            let (name, ()) = site.make_beside(&place, make)?;
+            site.tally.faults(site.target.finish(&name, entry, &site.owners));
+            site.target.replace(&name, &place)
+        });
         match made {
             Ok(()) => {
-                self.site.tally.faults(target.finish(place, entry, &self.site.owners));
                 self.restored(entry);
                 Ok(())
             }
@@ -133,25 +295,40 @@ impl Walk<'_> {
         }
     }
 
-    fn restored(&self, entry: &Entry) {
-        self.site.tally.restored(entry);
-        self.site.progress.done(0);
+    /// Whether what stands is the same link or device, metadata aside.
+    fn is_same(&self, place: &[u8], entry: &Entry, stat: &Stat) -> bool {
+        match &entry.node {
+            Node::Symlink { target } => {
+                stat.kind == Kind::Symlink && self.site.target.read_link(place).is_ok_and(|link| link == *target)
+            }
+            Node::Fifo => stat.kind == Kind::Fifo,
+            Node::Socket => stat.kind == Kind::Socket,
+            Node::CharDevice { major, minor } => (stat.kind, stat.rdev) == (Kind::CharDevice, (*major, *minor)),
+            Node::BlockDevice { major, minor } => (stat.kind, stat.rdev) == (Kind::BlockDevice, (*major, *minor)),
+            Node::Directory | Node::File(_) => false,
+        }
     }
 
-    fn missing(&self, path: &[u8], why: String) {
-        self.site.tally.missing(path, 1, why);
+    /// What of the metadata differs. Where that cannot be told, setting it will tell.
+    pub(super) fn differences(&self, place: &[u8], stat: &Stat, entry: &Entry) -> Vec<super::FaultKind> {
+        let differs = self.site.target.differences(place, stat, entry, &self.site.owners);
+        differs.unwrap_or_else(|_| vec![super::FaultKind::Entry])
+    }
+
+    pub(super) fn restored(&self, entry: &Entry) {
+        self.site.tally.restored(entry);
+        self.site.progress.done(entry.size());
+    }
+
+    pub(super) fn missing(&self, path: &[u8], why: String) {
+        self.site.lose(path, why);
         self.site.progress.done(0);
     }
 
     fn lost_block(&self, error: ReadError<RepoError>) -> Result<()> {
-        let first = error.first.as_deref().unwrap_or(self.base);
+        let first = error.first.as_deref().unwrap_or(self.site.selection.base);
         let why = format!("it and what follows, {} entries, stood in a damaged part of the manifest", error.items);
         self.site.tally.missing(first, error.items, format!("{why}: {}", reason(&error)));
         survive_block(error)
     }
-}
-
-/// Whether `path` is `directory` or below it.
-fn is_within(path: &[u8], directory: &[u8]) -> bool {
-    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }

@@ -1,16 +1,19 @@
-//! Reads frames, each once, verifies what is needed of them and scatters it over the files.
+//! Reads frames, each once, verifies what is needed of them and scatters it over the files; and copies what stands already.
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
 use icecore_repo::ChunkReader;
 use icecore_repo::index::Location;
+use icecore_source::target::TargetFile;
 
-use super::Site;
+use super::converge::Site;
+use super::examine::holds;
 use super::file::FileWork;
 use super::plan::{FramePlan, Held, Write};
-use super::segment::Task;
+use super::segment::{Copy, Source, Task, Work};
 use super::tally::reason;
 use crate::archive::Archive;
 use crate::error::Result;
@@ -21,18 +24,89 @@ type Lost = (Range<u32>, String);
 /// Does tasks until there are none or the restore is stopped.
 pub(super) fn work(archive: &Archive, site: &Site<'_>, tasks: &Receiver<Task>) -> Result<()> {
     let reader = archive.reader()?;
-    let mut plain = Vec::new();
-    for Task { segment, frame } in tasks {
+    let (mut plain, mut copier) = (Vec::new(), Copier::default());
+    for Task { segment, work } in tasks {
         site.check()?;
-        let frame = &segment.frames[frame];
-        let lost = read(&reader, frame, &mut plain)?;
-        for writes in frame.files() {
-            let file = &segment.files[writes[0].file as usize];
-            scatter(site, file, writes, &plain, &lost)?;
-            file.release(site)?;
+        match work {
+            Work::Frame(frame) => {
+                let frame = &segment.frames[frame];
+                let lost = read(&reader, frame, &mut plain)?;
+                site.tally.fetched(frame.frame.stored.into());
+                for writes in frame.files() {
+                    let file = &segment.files[writes[0].file as usize];
+                    scatter(site, file, writes, &plain, &lost)?;
+                    file.release(site)?;
+                }
+            }
+            Work::Copies(range) => {
+                let file = &segment.files[segment.copies[range.start].file as usize];
+                for copy in &segment.copies[range] {
+                    copier.copy(site, &reader, file, copy)?;
+                }
+                file.release(site)?;
+            }
         }
     }
     Ok(())
+}
+
+/// Copies chunks that stand in a tree; one for each thread.
+#[derive(Debug, Default)]
+pub(super) struct Copier {
+    buffer: Vec<u8>,
+    /// The file that was read last.
+    source: Option<(Source, TargetFile)>,
+}
+
+impl Copier {
+    /// Takes a chunk from where it should stand, if it does, and fetches it otherwise.
+    pub fn copy(&mut self, site: &Site<'_>, reader: &ChunkReader, file: &Arc<FileWork>, copy: &Copy) -> Result<()> {
+        if site.rehearsal {
+            site.tally.reused(copy.len.into());
+            return Ok(());
+        }
+        // What cannot be opened or read does not hold it.
+        let stands = match &copy.from {
+            None => {
+                let holds = |own: &TargetFile| holds(site.key, own, copy.at, &copy.chunk, copy.len, &mut self.buffer);
+                file.inspect(site, holds).unwrap_or(false)
+            }
+            Some(from) => {
+                if self.source.as_ref().is_none_or(|(known, _)| known != from) {
+                    let tree = site.trees.get(from.0).and_then(Option::as_ref);
+                    let opened = tree.and_then(|tree| tree.open_standing(&from.1).ok());
+                    self.source = opened.map(|opened| (from.clone(), opened));
+                }
+                let source = self.source.as_ref();
+                source.is_some_and(|(_, source)| {
+                    holds(site.key, source, copy.at, &copy.chunk, copy.len, &mut self.buffer).unwrap_or(false)
+                })
+            }
+        };
+        if stands {
+            site.tally.reused(copy.len.into());
+            if copy.from.is_none() {
+                site.progress.bytes.fetch_add(copy.len.into(), Ordering::Relaxed);
+                return Ok(());
+            }
+            return file.write(site, std::iter::once((copy.to, &self.buffer[..copy.len as usize])));
+        }
+        match reader.locate(&copy.chunk).and_then(|places| Ok((places, reader.chunk(&copy.chunk)?))) {
+            Ok((places, bytes)) if bytes.len() == copy.len as usize => {
+                site.tally.fetched(places.first().map_or(0, |at| at.frame.stored.into()));
+                file.write(site, std::iter::once((copy.to, &bytes[..])))
+            }
+            Ok(_) => {
+                file.lose(format!("chunk {} is not {} bytes", copy.chunk, copy.len));
+                Ok(())
+            }
+            Err(error) if error.is_damage() => {
+                file.lose(reason(&error));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// Opens a frame and verifies the chunks that are needed; what is damaged is taken from other packs that have it.

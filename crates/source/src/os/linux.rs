@@ -78,3 +78,8 @@ pub(super) fn read_names(dir: impl AsFd, buffer: &mut Vec<u8>, names: &mut NameL
     }
     Ok(())
 }
+
+/// A random number that the kernel draws when it starts.
+pub(super) fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}

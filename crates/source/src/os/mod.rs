@@ -7,6 +7,8 @@ mod names;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
+mod unix_replace;
+#[cfg(unix)]
 mod unix_target;
 #[cfg(target_os = "linux")]
 #[path = "linux_window.rs"]
@@ -21,6 +23,8 @@ pub use unix::Dir;
 pub(crate) use unix::{
     advise_sequential, drop_cache, file_stat, file_xattrs, gid_of, group_name, next_data, read_at, uid_of, user_name,
 };
+#[cfg(unix)]
+pub(crate) use unix_replace::{boot, clone_file, punch_hole};
 #[cfg(unix)]
 pub(crate) use unix_target::{Subject, make_private_dir, write_all_at};
 #[cfg(windows)]

@@ -243,14 +243,14 @@ pub(crate) fn file_xattrs(file: &File) -> io::Result<Vec<Xattr>> {
     fd_xattrs(file)
 }
 
-fn fd_xattrs(fd: impl AsFd) -> io::Result<Vec<Xattr>> {
+pub(super) fn fd_xattrs(fd: impl AsFd) -> io::Result<Vec<Xattr>> {
     collect_xattrs(
         |buffer| rustix::fs::flistxattr(&fd, buffer),
         |name, buffer| rustix::fs::fgetxattr(&fd, name, buffer),
     )
 }
 
-fn path_xattrs(path: &str) -> io::Result<Vec<Xattr>> {
+pub(super) fn path_xattrs(path: &str) -> io::Result<Vec<Xattr>> {
     collect_xattrs(
         |buffer| rustix::fs::listxattr(path, buffer),
         |name, buffer| rustix::fs::getxattr(path, name, buffer),

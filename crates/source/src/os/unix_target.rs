@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
-use icecore_format::entry::Timestamp;
+use icecore_format::entry::{Timestamp, Xattr};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::linux as native;
-use super::unix::Dir;
+use super::unix::{Dir, fd_xattrs, path_xattrs};
 use crate::stat::{Kind, Stat};
 
 const PRIVATE_DIR: Mode = Mode::RWXU;
@@ -56,13 +56,20 @@ impl Dir {
         Ok(rustix::fs::openat(self, name, flags, PRIVATE_FILE)?.into())
     }
 
-    /// Opens a regular file for reading and writing; whatever else stands there is not opened.
+    /// Opens a regular file for reading and writing; whatever else stands there is not opened. A file whose mode forbids
+    /// its owner to write is unlocked.
     pub(crate) fn reopen_file(&self, name: &[u8]) -> io::Result<File> {
         if self.stat(name)?.kind != Kind::File {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "it is not a regular file"));
         }
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(self, name, flags, Mode::empty())?.into())
+        match rustix::fs::openat(self, name, flags, Mode::empty()) {
+            Err(Errno::ACCESS) => {
+                self.unlock(name)?;
+                Ok(rustix::fs::openat(self, name, flags, Mode::empty())?.into())
+            }
+            opened => Ok(opened?.into()),
+        }
     }
 
     /// Removes anything but a directory.
@@ -149,6 +156,22 @@ impl<'a> Subject<'a> {
         match self {
             Self::Open(fd) => Ok(rustix::fs::fchmod(fd, mode)?),
             Self::Named(dir, name) => Ok(rustix::fs::chmod(pin(dir, name)?.path(), mode)?),
+        }
+    }
+
+    /// The extended attributes, sorted by name; none where the file system has none.
+    pub(crate) fn xattrs(self) -> io::Result<Vec<Xattr>> {
+        match self {
+            Self::Open(fd) => fd_xattrs(fd),
+            Self::Named(dir, name) => path_xattrs(&pin(dir, name)?.path()),
+        }
+    }
+
+    /// Removes an extended attribute.
+    pub(crate) fn remove_xattr(self, name: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Open(fd) => Ok(rustix::fs::fremovexattr(fd, name)?),
+            Self::Named(dir, entry) => Ok(rustix::fs::removexattr(pin(dir, entry)?.path(), name)?),
         }
     }
 

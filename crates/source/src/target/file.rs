@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 
 use crate::os;
 use crate::stat::Stat;
@@ -33,6 +34,43 @@ impl TargetFile {
     /// write only the data, and the file is as sparse as it was.
     pub fn set_len(&self, size: u64) -> io::Result<()> {
         self.0.set_len(size)
+    }
+
+    /// Makes the file share all bytes of another one of its file system; later changes of one do not show in the other.
+    pub fn clone_from(&self, other: &Self) -> io::Result<()> {
+        os::clone_file(&other.0, &self.0)
+    }
+
+    /// Makes a hole of `range`, so that it reads as zeros.
+    pub fn punch_hole(&self, range: Range<u64>) -> io::Result<()> {
+        os::punch_hole(&self.0, range.start, range.end.saturating_sub(range.start))
+    }
+
+    /// Whether the bytes of `range` are zeros, those of holes among them. `buffer` is scratch space.
+    pub fn is_zero(&self, range: Range<u64>, buffer: &mut [u8]) -> io::Result<bool> {
+        let mut at = range.start;
+        while let Some(data) = os::next_data(&self.0, at, range.end)? {
+            at = data.start.max(at);
+            while at < data.end {
+                let len = usize::try_from(data.end - at).unwrap_or(buffer.len()).min(buffer.len());
+                match self.read_at(at, &mut buffer[..len])? {
+                    0 => return Ok(true),
+                    read if buffer[..read].iter().any(|byte| *byte != 0) => return Ok(false),
+                    read => at += read as u64,
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The first range at or after `offset` that is no hole, within the first `size` bytes.
+    pub fn next_data(&self, offset: u64, size: u64) -> io::Result<Option<Range<u64>>> {
+        os::next_data(&self.0, offset, size)
+    }
+
+    /// Tells the kernel that what it keeps of the file is not needed: what is read next comes from the medium.
+    pub fn forget_cached(&self) {
+        os::drop_cache(&self.0);
     }
 
     /// The file's stat as of now.

@@ -2,12 +2,13 @@
 //!
 //! The order is fixed by what undoes what: a change of owner clears setuid bits and capabilities;
 //! an access control list changes permissions, and a read-only mode forbids a normal user to set
-//! attributes; everything before may change times.
+//! attributes; everything before may change times. Attributes that the entry does not have are removed.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
-use icecore_format::entry::{Entry, Meta, Node, PathBytes};
+use icecore_format::entry::{Entry, Meta, Node, PathBytes, Xattr};
 
 use super::{Owners, TargetFile};
 use crate::os::Subject;
@@ -16,6 +17,7 @@ use crate::stat::{Kind, Stat};
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
 const PERMISSIONS: u32 = 0o7777;
+const OWNER_WRITES: u32 = 0o200;
 
 /// Something of an entry that could not be restored.
 #[derive(Debug, thiserror::Error)]
@@ -81,15 +83,73 @@ pub(super) fn apply(subject: Subject<'_>, entry: &Entry, owners: &Owners) -> Vec
         }
     };
     let owned = set_owner(subject, meta, &before, owners, &mut faults);
-    for xattr in &meta.xattrs {
-        let set = subject.set_xattr(&xattr.name, &owners.localize(xattr));
-        faults.check(FaultKind::Xattr(xattr.name.clone()), set);
-    }
+    let touched = set_xattrs(subject, meta, &before, owners, &mut faults);
     if before.kind != Kind::Symlink {
-        set_mode(subject, meta, &before, owned, &mut faults);
+        set_mode(subject, meta, &before, owned, touched, &mut faults);
     }
-    faults.check(FaultKind::Times, subject.set_mtime(meta.mtime));
+    if before.mtime != meta.mtime {
+        faults.check(FaultKind::Times, subject.set_mtime(meta.mtime));
+    }
     faults.found
+}
+
+/// What of an entry's metadata differs from what `subject` has. A hint of what would be done, so nothing here is an error:
+/// attributes that cannot be read count as none.
+pub(super) fn differences(subject: Subject<'_>, stat: &Stat, entry: &Entry, owners: &Owners) -> Vec<FaultKind> {
+    let meta = &entry.meta;
+    let mut found = Vec::new();
+    let mut note = |differs: bool, kind: FaultKind| {
+        if differs {
+            found.push(kind);
+        }
+    };
+    note(stat.uid != owners.user(meta.uid), FaultKind::Owner);
+    note(stat.gid != owners.group(meta.gid), FaultKind::Group);
+    note(stat.kind != Kind::Symlink && stat.mode != meta.mode & PERMISSIONS, FaultKind::Mode);
+    let (add, remove) = xattr_changes(&subject.xattrs().unwrap_or_default(), meta, owners);
+    add.into_iter().for_each(|(name, _)| note(true, FaultKind::Xattr(name.to_vec())));
+    remove.into_iter().for_each(|name| note(true, FaultKind::Xattr(name)));
+    note(stat.mtime != meta.mtime, FaultKind::Times);
+    found
+}
+
+/// Attributes to set, with their values on this host, and attributes to remove.
+type XattrChanges<'e> = (Vec<(&'e [u8], Cow<'e, [u8]>)>, Vec<Vec<u8>>);
+
+fn xattr_changes<'e>(present: &[Xattr], meta: &'e Meta, owners: &Owners) -> XattrChanges<'e> {
+    let wanted = meta.xattrs.iter().map(|xattr| (xattr.name.as_slice(), owners.localize(xattr)));
+    let has = |name: &[u8], value: &[u8]| present.iter().any(|xattr| xattr.name == name && xattr.value == value);
+    let add = wanted.filter(|(name, value)| !has(name, value)).collect();
+    let is_wanted = |name: &[u8]| meta.xattrs.iter().any(|xattr| xattr.name == name);
+    let extra = present.iter().filter(|xattr| is_ours_to_remove(&xattr.name) && !is_wanted(&xattr.name));
+    (add, extra.map(|xattr| xattr.name.clone()).collect())
+}
+
+/// Attributes of other namespaces belong to the system: security modules label what is made, and refuse to let go.
+fn is_ours_to_remove(name: &[u8]) -> bool {
+    [&b"user."[..], b"trusted.", b"system.posix_acl_", b"security.capability"]
+        .iter()
+        .any(|known| name.starts_with(known))
+}
+
+/// Sets and removes attributes, and tells whether any was touched.
+fn set_xattrs(subject: Subject<'_>, meta: &Meta, before: &Stat, owners: &Owners, faults: &mut Faults<'_>) -> bool {
+    // What cannot be listed is set all the same, and that will tell.
+    let (add, remove) = xattr_changes(&subject.xattrs().unwrap_or_default(), meta, owners);
+    if add.is_empty() && remove.is_empty() {
+        return false;
+    }
+    // A normal user sets attributes only of what may be written; the mode comes afterwards.
+    if before.kind != Kind::Symlink && before.mode & OWNER_WRITES == 0 {
+        let _ = subject.set_mode(before.mode | OWNER_WRITES);
+    }
+    for (name, value) in &add {
+        faults.check(FaultKind::Xattr(name.to_vec()), subject.set_xattr(name, value));
+    }
+    for name in &remove {
+        faults.check(FaultKind::Xattr(name.clone()), subject.remove_xattr(name));
+    }
+    true
 }
 
 /// What kind of thing a node is.
@@ -146,7 +206,8 @@ fn set_owner(subject: Subject<'_>, meta: &Meta, before: &Stat, owners: &Owners, 
     Owned { user, group, changed }
 }
 
-fn set_mode(subject: Subject<'_>, meta: &Meta, before: &Stat, owned: Owned, faults: &mut Faults<'_>) {
+/// `touched`: attributes were, with which an access control list may have changed the permissions.
+fn set_mode(subject: Subject<'_>, meta: &Meta, before: &Stat, owned: Owned, touched: bool, faults: &mut Faults<'_>) {
     let wanted = meta.mode & PERMISSIONS;
     let mut mode = wanted;
     // On a file that belongs to somebody else than recorded, these bits would lend the wrong identity.
@@ -154,8 +215,7 @@ fn set_mode(subject: Subject<'_>, meta: &Meta, before: &Stat, owned: Owned, faul
         mode &= if owned.user { !0 } else { !SETUID };
         mode &= if owned.group { !0 } else { !SETGID };
     }
-    let untouched = !owned.changed && meta.xattrs.is_empty();
-    let set = if untouched && before.mode == mode { Ok(()) } else { subject.set_mode(mode) };
+    let set = if !owned.changed && !touched && before.mode == mode { Ok(()) } else { subject.set_mode(mode) };
     if faults.check(FaultKind::Mode, set) && mode != wanted {
         let error = io::Error::other("setuid or setgid left out, because the owner could not be restored");
         faults.add(FaultKind::Mode, error);

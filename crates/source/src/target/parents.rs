@@ -12,7 +12,8 @@ const REMEMBERED: usize = 16;
 
 /// The target's own directory and the ones below it that were used last.
 ///
-/// A remembered directory stays right because nothing in a target is renamed or replaced.
+/// A remembered directory stays right because no directory of a target is renamed, and one that is removed is
+/// [forgotten](Self::forget).
 #[derive(Debug)]
 pub struct Parents {
     root: Arc<Dir>,
@@ -40,6 +41,12 @@ impl Parents {
         let dir = Arc::new(self.root.open_beneath(path)?);
         self.remember(path, &dir);
         Ok(dir)
+    }
+
+    /// Forgets the directory at `path` and everything beneath it.
+    pub fn forget(&self, path: &[u8]) {
+        let beneath = |known: &[u8]| known.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| !beneath(known));
     }
 
     fn recall(&self, path: &[u8]) -> Option<Arc<Dir>> {
