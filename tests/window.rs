@@ -1,5 +1,6 @@
 //! The freeze window, through the program, a configuration file, real scripts and a writer that never rests.
 
+mod captures;
 mod config;
 mod deadline;
 mod deaths;
@@ -8,6 +9,7 @@ mod firebird;
 mod hold;
 mod mailstore;
 mod nights;
+mod programs;
 mod racy;
 mod replies;
 mod steps;
@@ -40,12 +42,18 @@ impl Site<State> {
         Self::new(home, work, more)
     }
 
+    /// The usual instance at a place where its roots can be reached, with one large file that every window secures.
+    fn at(home: Home, more: &str) -> Self {
+        let work = Instance::fill(&home.path("live"), 5 * REST);
+        write(home.path("live/base/slow.map"), noise(7, 48 << 20));
+        Self::new(home, work, &format!("always-read = [\"slow.map\"]\nwarm-rounds = 1\n{more}"))
+    }
+
     /// The usual instance with one large file that every window reads, so that there is time to do something in it.
     fn slow(more: &str) -> Self {
         let home = Home::with_repository();
-        let work = Instance::fill(&home.make_dir("live"), 5 * REST);
-        write(home.path("live/base/slow.map"), noise(7, 48 << 20));
-        Self::new(home, work, &format!("always-read = [\"slow.map\"]\nwarm-rounds = 1\n{more}"))
+        home.make_dir("live");
+        Self::at(home, more)
     }
 }
 

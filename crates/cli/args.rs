@@ -575,7 +575,12 @@ Example of a configuration file, in TOML (--config FILE, ICECORE_CONFIG, else
   exclude = [\"*.tmp\"]
   max-freeze = \"30s\"                # after that it is thawed, done or not
   on-window-failure = \"fail\"        # or keep-fuzzy
-  capture = \"auto\"                  # or hold
+  capture = \"auto\"                  # or hold, clone, snapshot
+
+  [instance.snapshot]               # only if programs make snapshots; btrfs needs none
+  create = [\"/usr/local/bin/snap\", \"create\"]
+  destroy = [\"/usr/local/bin/snap\", \"destroy\"]
+  path = \"/mnt/snap{root}\"          # or a program that prints it
 
   [instance.freezer]
   kind = \"command\"                  # or none, fsfreeze, mailstore

@@ -6,11 +6,13 @@
 //! | [`section`] | TOML values read by key and type |
 //! | [`mod@file`] | the keys of the file and what they mean |
 //! | [`freezer`] | those of `[instance.freezer]` |
+//! | [`capture`] | `capture` and `[instance.snapshot]` |
 //! | [`check`] | whether the roots stand where the file says |
 //!
 //! What the file says is judged as soon as it is read; what stands on the disk only for the instance that is used, so that
 //! a lost disk keeps nobody from restoring.
 
+mod capture;
 mod check;
 mod error;
 mod file;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use icecore_engine::backup::OnWindowFailure;
+use icecore_source::capture::{Choice, SnapshotPrograms};
 use icecore_source::freezer::FreezerConfig;
 
 pub use self::check::Ours;
@@ -87,7 +90,9 @@ pub struct Freezing {
     /// What makes it quiet.
     pub freezer: FreezerConfig,
     /// How hot content is secured.
-    pub capture: Capture,
+    pub capture: Choice,
+    /// What makes snapshots, if not the file system.
+    pub snapshot: Option<SnapshotPrograms>,
     /// How long the window may be.
     pub max_freeze: Duration,
     /// How many passes over the live files may come before it.
@@ -96,15 +101,6 @@ pub struct Freezing {
     pub always_read: Vec<String>,
     /// What becomes of a run whose window failed.
     pub on_failure: OnWindowFailure,
-}
-
-/// How hot content is secured in the window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Capture {
-    /// By the best means that there is: at present, it is read.
-    Auto,
-    /// It is read.
-    Hold,
 }
 
 /// How many snapshots of each kind are kept.

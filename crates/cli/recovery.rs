@@ -1,7 +1,8 @@
-//! What every command does first: thaws what an interrupted run left frozen.
+//! What every command does first: thaws what an interrupted run left frozen, and destroys the snapshots that it left.
 
 use std::time::Duration;
 
+use icecore_source::capture;
 use icecore_source::window::{RecoverFailure, Recovered, Retry, recover};
 
 use crate::args::{Cli, Command, InstanceCommand};
@@ -11,7 +12,7 @@ use crate::settings::{self, Settings};
 use crate::time;
 use crate::world::World;
 
-/// How long a command that was asked for something else tries to thaw. Who wants to restore must not wait for a server
+/// How long a command that was asked for something else tries to thaw, or to destroy one snapshot. Who wants to restore must not wait for a server
 /// that may be gone for ever.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -25,7 +26,7 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Thaws what is left, and says so. The command goes on whatever comes of it.
+    /// Thaws and clears away what is left, and says so. The command goes on whatever comes of it.
     pub fn begin(cli: &Cli, world: &World, output: &Output) -> Self {
         let state = Settings::state_directory(&cli.global, world);
         let Some(state) = state.filter(|_| cli.command.recovers()) else {
@@ -52,6 +53,16 @@ impl Recovery {
             output.warn(sentence(failure));
             code = code.worst(code_of(failure));
         }
+        // A snapshot that stays takes room, and harms nobody: the code does not tell of it.
+        for cleared in capture::recover(&settings::captures(&state), PATIENCE) {
+            match cleared {
+                Ok(leftover) => output.always(format_args!(
+                    "{}, which an interrupted run had left, is destroyed",
+                    human::printable(&leftover.what)
+                )),
+                Err(failure) => output.warn(sentence(&failure)),
+            }
+        }
         Self { recovered, code }
     }
 }
@@ -64,8 +75,8 @@ fn code_of(failure: &RecoverFailure) -> Code {
 }
 
 /// The failure and its cause.
-fn sentence(failure: &RecoverFailure) -> String {
-    let cause = std::error::Error::source(failure).map(ToString::to_string);
+fn sentence(failure: &dyn std::error::Error) -> String {
+    let cause = failure.source().map(ToString::to_string);
     match (failure.to_string(), cause) {
         (said, Some(cause)) if !said.contains(&cause) => format!("{said}: {cause}"),
         (said, _) => said,

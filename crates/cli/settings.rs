@@ -127,6 +127,11 @@ impl Settings {
         windows(&self.state)
     }
 
+    /// Where the records of file system snapshots stand.
+    pub fn captures(&self) -> PathBuf {
+        captures(&self.state)
+    }
+
     /// The configuration, which must be there.
     pub fn configuration(&self) -> Result<&Configuration> {
         self.configuration.as_ref().ok_or_else(|| {
@@ -139,6 +144,11 @@ impl Settings {
 /// Where the journals of freeze windows stand below a state directory.
 pub fn windows(state: &Path) -> PathBuf {
     state.join("windows")
+}
+
+/// Where the records of file system snapshots stand below a state directory.
+pub fn captures(state: &Path) -> PathBuf {
+    state.join("captures")
 }
 
 fn find_configuration(global: &Global, world: &World) -> Result<Option<Configuration>> {

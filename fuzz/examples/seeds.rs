@@ -242,6 +242,7 @@ fn records() {
             capture: "hold".to_owned(),
             thawed_by: ThawedBy::Engine,
             violations: vec![problem.clone()],
+            awake: Some("it said that it was at work".to_owned()),
         }),
         problems: vec![problem],
         problem_count: 1,

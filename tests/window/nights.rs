@@ -83,7 +83,13 @@ fn a_freezer_that_lies_is_found_out() {
     for night in 1..=5 {
         let outcome = site.night();
         let snapshot = snapshot(&outcome);
-        let violations = receipt(&snapshot)["violations"].clone();
+        let (violations, awake) = {
+            let receipt = receipt(&snapshot);
+            (receipt["violations"].clone(), receipt["awake"].clone())
+        };
+        assert!(awake.as_str().is_some_and(|why| outcome.err().contains(why)), "{outcome}");
+        assert_eq!((outcome.code(), &snapshot["verdict"]), (Some(3), &"fuzzy".into()), "{outcome}");
+        assert!(site.home.ok(["show", "live"]).out().contains(awake.as_str().unwrap()));
         if violations.as_array().unwrap().is_empty() {
             continue;
         }

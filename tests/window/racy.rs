@@ -158,7 +158,7 @@ fn what_is_rewritten_in_the_same_tick_is_captured_as_it_was_frozen() {
 }
 
 /// Nobody writes.
-struct Rest;
+pub struct Rest;
 
 impl Work for Rest {
     type Record = ();

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use icecore_engine::Archive;
 use icecore_engine::backup::{Freeze, Job, Report, backup};
 use icecore_engine::entry::{PathBytes, Timestamp};
-use icecore_engine::snapshot::Snapshot;
+use icecore_engine::snapshot::{Receipt, Snapshot};
+use icecore_source::capture::CapturePlan;
 use icecore_source::freezer::FreezerConfig;
 use icecore_source::window::{Retry, WindowPlan};
 use icecore_source::{Excludes, Root, Rules};
@@ -69,8 +70,8 @@ fn open(settings: &Settings, output: &Output) -> Result<(Opened, Option<Created>
 
 /// How the backup of a snapshot ends.
 fn code(snapshot: &Snapshot) -> Code {
-    let violated = snapshot.receipt.as_ref().is_some_and(|receipt| !receipt.violations.is_empty());
-    Code::partial_if(violated || snapshot.problem_count > 0)
+    let moved = |receipt: &Receipt| !receipt.violations.is_empty() || receipt.awake.is_some();
+    Code::partial_if(snapshot.receipt.as_ref().is_some_and(moved) || snapshot.problem_count > 0)
 }
 
 /// Takes a snapshot of the selection.
@@ -133,7 +134,14 @@ fn protected_until(text: &str) -> Result<Timestamp> {
 /// How an instance is frozen, in this place. What is written meanwhile (`ours`: the repository and the index) must not
 /// be frozen too.
 fn freeze(freezing: Freezing, instance: &str, settings: &Settings, ours: &[PathBuf]) -> Result<Freeze> {
-    let Freezing { mut freezer, max_freeze, warm_rounds, always_read, on_failure, capture: _ } = freezing;
+    let Freezing { mut freezer, capture, snapshot, max_freeze, warm_rounds, always_read, on_failure } = freezing;
+    let capture = CapturePlan {
+        instance: instance.to_owned(),
+        choice: capture,
+        programs: snapshot,
+        filesystem_is_frozen: matches!(freezer, FreezerConfig::Fsfreeze(_)),
+        directory: settings.captures(),
+    };
     if let FreezerConfig::Fsfreeze(config) = &mut freezer {
         config.avoid = ours.iter().cloned().chain([settings.state.clone()]).collect();
     }
@@ -147,7 +155,7 @@ fn freeze(freezing: Freezing, instance: &str, settings: &Settings, ours: &[PathB
     };
     let always_read = Excludes::new(&always_read, &[])?;
     let spool = settings.state.clone();
-    Ok(Freeze { plan, warm_rounds, always_read, on_failure, hold_memory: HOLD_MEMORY, spool })
+    Ok(Freeze { plan, capture, warm_rounds, always_read, on_failure, hold_memory: HOLD_MEMORY, spool })
 }
 
 /// zstd levels: the fastest that is worth it, zstd's own default, and the last before time explodes.
@@ -185,6 +193,9 @@ fn tell(report: &Report, output: &Output) {
         output.note(format_args!("left out: {} more", human::count((left_out.len() - NAMED) as u64)));
     }
     if let Some(receipt) = &report.snapshot.receipt {
+        if let Some(why) = &receipt.awake {
+            output.warn(format_args!("the instance was awake before it was thawed: {}", human::printable(why)));
+        }
         // Each is named: a freezer that does not freeze makes the backup worth less than its owner thinks.
         warn_problems(&receipt.violations, receipt.violations.len() as u64, output);
     }

@@ -92,14 +92,16 @@ fn totals(totals: &Totals) -> [(&'static str, String); 8] {
 /// What happened in a window: its first time as people read it, the others in milliseconds after that.
 fn window(receipt: &Receipt) -> Vec<(&'static str, String)> {
     let after = |time| format!("{:+} ms", time::milliseconds_between(receipt.requested, time));
-    vec![
+    let mut lines = vec![
         ("freezer", human::printable(&receipt.freezer)),
         ("window", human::window(receipt)),
         ("requested", time::local(receipt.requested)),
         ("frozen", after(receipt.frozen)),
         ("listed", after(receipt.listed)),
         ("thawed", format!("{} by the {}", after(receipt.thawed), json::thawed_by(receipt.thawed_by))),
-    ]
+    ];
+    lines.extend(receipt.awake.as_ref().map(|why| ("awake", human::printable(why))));
+    lines
 }
 
 fn problems(title: &str, problems: &[Problem], count: u64, out: &mut dyn Write) -> io::Result<()> {

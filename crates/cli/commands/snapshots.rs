@@ -67,6 +67,9 @@ fn verdict(snapshot: &Snapshot) -> String {
     if violations > 0 {
         parts.push(human::counted(violations, "violation", "violations"));
     }
+    if snapshot.receipt.as_ref().is_some_and(|receipt| receipt.awake.is_some()) {
+        parts.push("awake".to_owned());
+    }
     if snapshot.problem_count > 0 {
         parts.push(human::counted(snapshot.problem_count, "problem", "problems"));
     }

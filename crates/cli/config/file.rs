@@ -11,13 +11,13 @@ use icecore_source::freezer::FreezerConfig;
 use toml::de::DeTable;
 
 use super::error::ConfigError;
-use super::freezer;
 use super::section::{Item, Section, Source};
-use super::{Capture, Configuration, Freezing, Instance, InstanceRoot, KEEP_KINDS, Keep, Repository};
+use super::{Configuration, Freezing, Instance, InstanceRoot, KEEP_KINDS, Keep, Repository};
+use super::{capture, freezer};
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
-const INSTANCE_KEYS: [&str; 12] = [
+const INSTANCE_KEYS: [&str; 13] = [
     "name",
     "roots",
     "exclude",
@@ -27,6 +27,7 @@ const INSTANCE_KEYS: [&str; 12] = [
     "warm-rounds",
     "on-window-failure",
     "freezer",
+    "snapshot",
     "schedule",
     "keep",
     "verify",
@@ -103,9 +104,12 @@ fn instance(section: &Section<'_>) -> Result<Instance> {
     let limit = section.get("max-freeze").map(|item| item.duration(MAX_FREEZE_LIMITS)).transpose()?;
     let rounds = section.get("warm-rounds").map(|item| item.number(0..=10)).transpose()?;
     let failure = [("fail", OnWindowFailure::Fail), ("keep-fuzzy", OnWindowFailure::KeepFuzzy)];
+    let freezer = section.get("freezer").map_or(Ok(FreezerConfig::None), |item| freezer::read(&item))?;
+    let (capture, snapshot) = capture::read(section, &freezer)?;
     let freezing = Freezing {
-        freezer: section.get("freezer").map_or(Ok(FreezerConfig::None), |item| freezer::read(&item))?,
-        capture: section.get("capture").map_or(Ok(Capture::Auto), |item| capture(&item))?,
+        freezer,
+        capture,
+        snapshot,
         max_freeze: limit.unwrap_or(MAX_FREEZE),
         // Its limits make it fit.
         warm_rounds: rounds.map_or(WARM_ROUNDS, |rounds| rounds as u8),
@@ -148,11 +152,6 @@ fn roots(item: &Item<'_>) -> Result<Vec<InstanceRoot>> {
         true => Err(item.at.error("names no directory: write, for example, roots = { base = \"/srv/cust01\" }")),
         false => Ok(roots),
     }
-}
-
-fn capture(item: &Item<'_>) -> Result<Capture> {
-    let captures = [("auto", Some(Capture::Auto)), ("hold", Some(Capture::Hold)), ("clone", None), ("snapshot", None)];
-    item.word(&captures)?.ok_or_else(|| item.at.error("is not supported yet: write auto or hold"))
 }
 
 fn keep(item: &Item<'_>) -> Result<Keep> {

@@ -95,7 +95,8 @@ fn fingerprint(item: &Item<'_>) -> Result<String> {
     Err(item.at.error(format!("is not a SHA-256 fingerprint: it has {digits} hexadecimal digits and must have 64")))
 }
 
-fn timeout_ms(section: &Section<'_>) -> Result<u64> {
+/// How long one program or request may take, in milliseconds.
+pub fn timeout_ms(section: &Section<'_>) -> Result<u64> {
     let timeout = section.get("timeout").map(|item| item.duration(TIMEOUT_LIMITS)).transpose()?;
     // Its limits make it fit.
     Ok(timeout.unwrap_or(TIMEOUT).as_millis() as u64)

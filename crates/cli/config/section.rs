@@ -91,6 +91,11 @@ pub struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// Whether a list stands here.
+    pub fn is_list(&self) -> bool {
+        matches!(self.value, DeValue::Array(_))
+    }
+
     /// A text that is not empty.
     pub fn text(&self) -> Result<&'a str> {
         match self.value {

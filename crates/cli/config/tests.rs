@@ -1,5 +1,6 @@
 use std::os::unix::fs::symlink;
 
+use icecore_source::capture::SnapshotPath;
 use icecore_source::freezer::CommandConfig;
 
 use super::*;
@@ -18,6 +19,45 @@ fn instance(lines: &str) -> String {
 /// A command freezer with some more lines, from line 5 on.
 fn command(lines: &str) -> String {
     instance(&format!("[instance.freezer]\n{lines}"))
+}
+
+const MAILSTORE: &str = "{ kind = 'mailstore', endpoint = 'https://h', user = 'u', password-file = '/p', \
+                         instance-id = 'i', ca-file = '/ca' }";
+const FSFREEZE: &str = "{ kind = 'fsfreeze', mount = '/srv' }";
+
+/// An instance with one more line, line 4, and a freezer on line 5.
+fn with_freezer(line: &str, freezer: &str) -> String {
+    instance(&format!("{line}\nfreezer = {freezer}"))
+}
+
+/// An instance with one more line, line 4, a freezer on line 5, and programs for snapshots from line 6 on.
+fn snapshot(line: &str, more: &str) -> String {
+    let line = if line.contains("freezer") { line.to_owned() } else { format!("{line}\nfreezer = {MAILSTORE}") };
+    instance(&format!(
+        "{line}\n[instance.snapshot]\ncreate = ['/c']\ndestroy = ['/d', 'x']\npath = '/mnt{{root}}'\n{more}"
+    ))
+}
+
+#[test]
+fn captures_are_what_is_written_and_snapshots_come_with_their_programs() {
+    for choice in [Choice::Auto, Choice::Hold, Choice::Clone, Choice::Snapshot] {
+        let read = parse(&with_freezer(&format!("capture = '{}'", choice.name()), MAILSTORE)).unwrap();
+        assert_eq!((read.instances[0].freezing.capture, &read.instances[0].freezing.snapshot), (choice, &None));
+    }
+    let read = parse(&snapshot("capture = 'snapshot'", "timeout = '5s'")).unwrap();
+    let expected = SnapshotPrograms {
+        create: vec!["/c".into()],
+        destroy: vec!["/d".into(), "x".into()],
+        path: SnapshotPath::Template("/mnt{root}".into()),
+        timeout_ms: 5_000,
+    };
+    assert_eq!(read.instances[0].freezing.snapshot, Some(expected));
+    let read = parse(&snapshot("", "").replace("'/mnt{root}'", "['/p', '{x}']")).unwrap();
+    let programs = read.instances[0].freezing.snapshot.as_ref().unwrap();
+    assert_eq!(programs.path, SnapshotPath::Program(vec!["/p".into(), "{x}".into()]));
+    // Programs may make snapshots where the kernel lets nobody write.
+    assert!(parse(&snapshot(&format!("capture = 'snapshot'\nfreezer = {FSFREEZE}"), "")).is_ok());
+    assert!(parse(&with_freezer("capture = 'auto'", FSFREEZE)).is_ok());
 }
 
 fn refuse(text: &str) -> String {
@@ -73,7 +113,7 @@ freezer = { kind = "mailstore", endpoint = "https://h", user = "u", password-fil
     assert_eq!(first.verify.as_ref().unwrap()[0], "gfix");
     let freezing = &first.freezing;
     assert_eq!(freezing.always_read, ["*.fdb"]);
-    assert!(matches!(freezing.capture, Capture::Hold));
+    assert!(matches!(freezing.capture, Choice::Hold));
     assert!(matches!(freezing.on_failure, OnWindowFailure::KeepFuzzy));
     assert_eq!((freezing.max_freeze, freezing.warm_rounds), (Duration::from_secs(90), 2));
     let expected = CommandConfig {
@@ -94,7 +134,7 @@ fn what_is_not_said_is_careful() {
     let read = parse(&format!("\u{feff}{}", instance(""))).unwrap();
     let freezing = &read.instances[0].freezing;
     assert_eq!(freezing.freezer, FreezerConfig::None);
-    assert!(matches!((&freezing.capture, freezing.on_failure), (Capture::Auto, OnWindowFailure::Fail)));
+    assert!(matches!((&freezing.capture, freezing.on_failure), (Choice::Auto, OnWindowFailure::Fail)));
     assert_eq!((freezing.max_freeze, freezing.warm_rounds), (Duration::from_secs(30), 3));
     assert!(parse("").unwrap().instances.is_empty());
 }
@@ -133,7 +173,23 @@ fn every_error_names_file_line_and_key() {
         // Words, numbers, durations.
         (instance("capture = 'snapshoot'"), 4, "instance.capture", "did you mean \"snapshot\"?"),
         (instance("capture = 'x'"), 4, "instance.capture", "write one of auto, hold, clone, snapshot"),
-        (instance("capture = 'clone'"), 4, "instance.capture", "is not supported yet: write auto or hold"),
+        (with_freezer("capture = 'clone'", FSFREEZE), 4, "instance.capture", "fsfreeze, which stops all writing"),
+        (with_freezer("capture = 'snapshot'", FSFREEZE), 4, "instance.capture", "[instance.snapshot]"),
+        (snapshot("capture = 'clone'", ""), 4, "instance.capture", "needs no [instance.snapshot]"),
+        (snapshot("", "kreate = ['/c']"), 10, "instance.snapshot.kreate", "did you mean \"create\"?"),
+        (snapshot("", "timeout = '0s'"), 10, "instance.snapshot.timeout", "is out of bounds"),
+        (
+            with_freezer("", &format!("{MAILSTORE}\n[instance.snapshot]\ncreate = ['/c']")),
+            6,
+            "instance.snapshot.destroy",
+            "is missing",
+        ),
+        (instance("capture = 'clone'"), 4, "instance.capture", "without a freezer"),
+        (instance("[instance.snapshot]"), 4, "instance.snapshot", "without a freezer"),
+        (snapshot("", "").replace("'/mnt{root}'", "'mnt'"), 9, "instance.snapshot.path", "not an absolute path"),
+        (snapshot("", "").replace("{root}", "/{nmae}"), 9, "instance.snapshot.path", "{root} and {name} are known"),
+        (snapshot("", "").replace("'/mnt{root}'", "['p']"), 9, "instance.snapshot.path", "by its absolute path"),
+        (snapshot("", "").replace("['/c']", "'/c'"), 7, "instance.snapshot.create", "must be a list of texts"),
         (instance("on-window-failure = 'keep'"), 4, "instance.on-window-failure", "did you mean \"keep-fuzzy\"?"),
         (instance("warm-rounds = 11"), 4, "instance.warm-rounds", "from 0 to 10"),
         (instance("warm-rounds = -1"), 4, "instance.warm-rounds", "from 0 to 10"),

@@ -140,6 +140,7 @@ fn receipt(receipt: &Receipt) -> Value {
         "capture": receipt.capture,
         "thawed_by": thawed_by(receipt.thawed_by),
         "violations": problems(&receipt.violations),
+        "awake": receipt.awake,
     })
 }
 

@@ -24,6 +24,7 @@ use icecore_format::id::SnapshotId;
 use icecore_format::snapshot::{PROBLEMS_NAMED, Receipt, Root as RecordedRoot, Snapshot, Verdict};
 use icecore_repo::Session;
 use icecore_repo::session::Closed;
+use icecore_source::capture::CapturePlan;
 use icecore_source::freezer::FreezerConfig;
 use icecore_source::window::WindowPlan;
 use icecore_source::{Excludes, ListProgress, Listing, Names, Root, Rules, Tree};
@@ -76,6 +77,8 @@ pub struct Job<'a> {
 pub struct Freeze {
     /// The freezer, the deadline, the guardian.
     pub plan: WindowPlan,
+    /// How hot content is secured.
+    pub capture: CapturePlan,
     /// Rounds before the window that store what changes, so that little is hot in it; at most.
     pub warm_rounds: u8,
     /// Files that are read in every window, whatever their times say: those written through memory maps.
@@ -172,14 +175,15 @@ impl<'a> Story<'a> {
             session,
             base,
             always_read: self.job.freeze.as_ref().map(|freeze| &freeze.always_read),
+            fixed: None,
             progress: self.progress,
         }
     }
 
     /// Commits what a pass wrote.
-    fn commit(&self, listing: &Listing, closed: Closed, written: Written) -> Result<Report> {
+    fn commit(&self, closed: Closed, written: Written) -> Result<Report> {
         let job = self.job;
-        let Written { finished, taken, verdict, receipt } = written;
+        let Written { finished, taken, verdict, receipt, left_out } = written;
         let Finished { root, totals, mut night, mut problems, problem_count, users, groups, .. } = finished;
         night.add(closed.written);
         let totals = night.totals(totals, self.parent.is_some());
@@ -210,7 +214,7 @@ impl<'a> Story<'a> {
         let id = closed.commit(&snapshot)?;
         self.progress.enter(Phase::Done);
         let warnings = self.warnings.iter().cloned().chain(night.failure).collect();
-        Ok(Report { id, snapshot, left_out: listing.left_out().to_vec(), warnings })
+        Ok(Report { id, snapshot, left_out, warnings })
     }
 }
 
@@ -220,6 +224,7 @@ struct Written {
     taken: Timestamp,
     verdict: Verdict,
     receipt: Option<Receipt>,
+    left_out: Vec<PathBytes>,
 }
 
 /// Without a freeze: what stands there while it is read.
@@ -233,7 +238,8 @@ fn live(story: &Story<'_>) -> Result<Report> {
     story.progress.enter(Phase::Committing);
     let (finished, closed) = close(session, stored)?;
     let verdict = if finished.changed { Verdict::Fuzzy } else { Verdict::Stable };
-    story.commit(&listing, closed, Written { finished, taken, verdict, receipt: None })
+    let left_out = listing.left_out().to_vec();
+    story.commit(closed, Written { finished, taken, verdict, receipt: None, left_out })
 }
 
 /// Closes a session, also after a failure: what was stored is made durable and named, so that the next run does not store it

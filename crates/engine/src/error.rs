@@ -67,6 +67,9 @@ pub enum Error {
     /// The freeze window could not be opened or closed.
     #[error(transparent)]
     Window(#[from] Box<icecore_source::window::WindowError>),
+    /// What is hot could not be secured as it was to be.
+    #[error(transparent)]
+    Capture(#[from] Box<icecore_source::capture::CaptureError>),
     /// The window would be longer than it may be. Nothing was frozen.
     #[error(
         "nothing was frozen: the window is expected to take {predicted_ms} ms ({entries} entries to list, {hot_bytes} bytes \

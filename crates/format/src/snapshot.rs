@@ -46,7 +46,7 @@ pub enum SnapshotError {
         /// What it names.
         named: usize,
     },
-    /// [`Verdict::Application`] is claimed without a receipt, or in spite of violations.
+    /// [`Verdict::Application`] is claimed without a receipt, or in spite of what it says.
     #[error("the snapshot claims to be consistent for the application, but its receipt does not prove it")]
     Unproven,
 }
@@ -235,6 +235,9 @@ pub struct Receipt {
     /// What changed although it was frozen.
     #[cbor(n(11), skip_if = "Vec::is_empty")]
     pub violations: Vec<Problem>,
+    /// Why the application must have been awake before it was thawed, if that was noticed.
+    #[n(12)]
+    pub awake: Option<String>,
 }
 
 /// Who thawed the application.
@@ -321,7 +324,8 @@ impl Snapshot {
         if self.problem_count < self.problems.len() as u64 {
             return Err(SnapshotError::ProblemCount { count: self.problem_count, named: self.problems.len() });
         }
-        let proven = self.receipt.as_ref().is_some_and(|receipt| receipt.violations.is_empty());
+        let proven =
+            self.receipt.as_ref().is_some_and(|receipt| receipt.violations.is_empty() && receipt.awake.is_none());
         if self.verdict == Verdict::Application && !proven {
             return Err(SnapshotError::Unproven);
         }
@@ -417,6 +421,7 @@ mod tests {
                 capture: "hold".into(),
                 thawed_by: ThawedBy::Engine,
                 violations: vec![],
+                awake: None,
             }),
             problems: vec![Problem { path: b"a/b".to_vec(), kind: ProblemKind::Vanished, message: "gone".into() }],
             problem_count: 2,
@@ -575,12 +580,12 @@ mod tests {
 
     fn receipts() -> impl Strategy<Value = Receipt> {
         let by = select(&[ThawedBy::Engine, ThawedBy::Guardian, ThawedBy::Recovery][..]);
-        let counts = (any::<[u64; 3]>(), any::<Option<u64>>());
+        let counts = (any::<[u64; 3]>(), any::<Option<u64>>(), any::<Option<String>>());
         (any::<[String; 2]>(), [times(), times(), times(), times()], counts, by, problems()).prop_map(
             |(
                 [freezer, capture],
                 [requested, frozen, listed, thawed],
-                (counts, predicted_ms),
+                (counts, predicted_ms, awake),
                 thawed_by,
                 violations,
             )| {
@@ -598,6 +603,7 @@ mod tests {
                     capture,
                     thawed_by,
                     violations,
+                    awake,
                 }
             },
         )

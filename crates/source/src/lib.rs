@@ -10,10 +10,12 @@
 //! | [`names`] | users and groups by name |
 //! | [`target`] | a directory that is restored into |
 //! | [`freezer`] | how an instance is made quiet, and woken |
+//! | [`capture`] | how hot content is secured in the window |
 //! | [`window`] | the time between: journal, guardian, thaw, recovery |
 //!
 //! Whatever differs between operating systems stands in `os`.
 
+pub mod capture;
 pub mod excludes;
 pub mod freezer;
 pub mod listing;
@@ -28,7 +30,7 @@ pub mod window;
 
 pub use excludes::{ExcludeError, ExcludeFile, Excludes};
 pub use listing::{ListProgress, Listed, Listing, Rules};
-pub use live_file::LiveFile;
+pub use live_file::{LiveFile, ReadAt};
 pub use names::Names;
 pub use stat::{Kind, Stat};
 pub use tree::{Root, SourceError, Tree};

@@ -9,6 +9,22 @@ use icecore_format::entry::Xattr;
 use crate::os;
 use crate::stat::Stat;
 
+/// Content that is read at offsets, and may have holes.
+pub trait ReadAt: Send + Sync {
+    /// Reads up to `buffer.len()` bytes at `offset`; 0 at the end of the content.
+    ///
+    /// # Errors
+    /// As the OS says.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// The first range at or after `offset` that holds data, within the first `size` bytes; `None` if a
+    /// hole reaches up to `size`.
+    ///
+    /// # Errors
+    /// As the OS says. A file system that knows no holes answers with everything.
+    fn next_data(&self, offset: u64, size: u64) -> io::Result<Option<Range<u64>>>;
+}
+
 /// A regular file that may be written by its application at any moment; it is read with `read`, never
 /// mapped.
 #[derive(Debug)]
@@ -19,12 +35,8 @@ impl LiveFile {
         Self(file)
     }
 
-    /// A further handle of the open file. Reading at an offset by one does not disturb another.
-    ///
-    /// # Errors
-    /// As the OS says.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
+    pub(crate) fn file(&self) -> &File {
+        &self.0
     }
 
     /// The stat of the open file, as it is now.
@@ -43,23 +55,6 @@ impl LiveFile {
         os::file_xattrs(&self.0)
     }
 
-    /// Reads up to `buffer.len()` bytes at `offset`; 0 at the end of the file.
-    ///
-    /// # Errors
-    /// As the OS says.
-    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        os::read_at(&self.0, offset, buffer)
-    }
-
-    /// The first range at or after `offset` that holds data, within the first `size` bytes of the file;
-    /// `None` if a hole reaches up to `size`.
-    ///
-    /// # Errors
-    /// As the OS says. A file system that knows no holes answers with everything.
-    pub fn next_data(&self, offset: u64, size: u64) -> io::Result<Option<Range<u64>>> {
-        os::next_data(&self.0, offset, size)
-    }
-
     /// Tells the OS that the file will be read from front to back.
     pub fn advise_sequential(&self) {
         os::advise_sequential(&self.0);
@@ -69,6 +64,16 @@ impl LiveFile {
     /// push out what the application works with.
     pub fn drop_cache(&self) {
         os::drop_cache(&self.0);
+    }
+}
+
+impl ReadAt for LiveFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        os::read_at(&self.0, offset, buffer)
+    }
+
+    fn next_data(&self, offset: u64, size: u64) -> io::Result<Option<Range<u64>>> {
+        os::next_data(&self.0, offset, size)
     }
 }
 

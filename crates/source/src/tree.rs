@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use icecore_format::entry::{Xattr, is_valid_path};
 
@@ -94,6 +94,14 @@ impl Opened {
     pub(crate) fn stat(&self) -> Result<Stat, SourceError> {
         self.dir.stat(c"").map_err(|source| SourceError::Unusable { path: self.path.clone(), source })
     }
+
+    pub(crate) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Tree {
@@ -131,6 +139,15 @@ impl Tree {
     /// [`SourceError::Unusable`] if a root is gone, [`SourceError::Spool`].
     pub fn list(&self, rules: &Rules, progress: &ListProgress) -> Result<Listing, SourceError> {
         Listing::take(self, rules, progress)
+    }
+
+    /// The stat of an entry as it is now.
+    ///
+    /// # Errors
+    /// "Invalid input" if `path` belongs to no root; otherwise as the OS says.
+    pub fn stat(&self, path: &[u8]) -> io::Result<Stat> {
+        let (dir, rest) = self.resolve(path)?;
+        dir.stat_beneath(rest)
     }
 
     /// Opens a regular file for reading without touching its access time, where that is permitted.
@@ -217,7 +234,6 @@ fn check_places(roots: &[Root]) -> Result<(), SourceError> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::path::Path;
 
     use super::*;
 

@@ -8,6 +8,7 @@
 //! | [`evil`] | manifests that break every rule |
 //! | [`crash`] | a store that remembers what a loss of power would have left: crash tests |
 //! | [`live`] | a writer that never rests, and the scripts that freeze it |
+//! | [`loop_disk`] | a file system of a chosen kind |
 //! | [`small_disk`] | a file system that is soon full |
 //! | [`mod@small_repository`] | a repository that a small tree fills with packs |
 //! | [`spe`] | a simulator of the API that freezes MailStore instances |
@@ -21,6 +22,7 @@ pub mod crash;
 pub mod evil;
 pub mod faulty;
 pub mod live;
+pub mod loop_disk;
 pub mod recording;
 pub mod small_disk;
 pub mod small_repository;
@@ -31,6 +33,7 @@ pub use crash::{CrashLog, Fate};
 pub use faulty::{Fault, Faulty};
 pub use icecore_store::{Key, MemoryStore, Store};
 pub use live::Live;
+pub use loop_disk::LoopDisk;
 pub use recording::Recording;
 pub use small_disk::SmallDisk;
 pub use small_repository::small_repository;

@@ -3,7 +3,7 @@
 use icecore_engine::backup::OnWindowFailure;
 use serde_json::{Map, Value, json};
 
-use crate::config::{Capture, Instance};
+use crate::config::Instance;
 use crate::error::Result;
 use crate::exit::Code;
 use crate::output::human::{self, Align, Table};
@@ -38,7 +38,7 @@ pub fn run(settings: &Settings, output: &mut Output) -> Result<Code> {
         table.row([
             human::printable(&instance.name),
             instance.freezing.freezer.name().to_owned(),
-            capture(&instance.freezing.capture).to_owned(),
+            instance.freezing.capture.name().to_owned(),
             human::duration(instance.freezing.max_freeze),
             human::printable(instance.schedule.as_deref().unwrap_or("-")),
             human::printable(&roots.join(", ")),
@@ -64,7 +64,7 @@ fn document(instance: &Instance) -> Value {
         "exclude": instance.exclude,
         "always_read": freezing.always_read,
         "freezer": freezing.freezer.name(),
-        "capture": capture(&freezing.capture),
+        "capture": freezing.capture.name(),
         "max_freeze_ms": freezing.max_freeze.as_millis() as u64,
         "warm_rounds": freezing.warm_rounds,
         "on_window_failure": match freezing.on_failure {
@@ -75,12 +75,4 @@ fn document(instance: &Instance) -> Value {
         "keep": keep,
         "verify": instance.verify,
     })
-}
-
-/// The word for a capture in the configuration.
-fn capture(capture: &Capture) -> &'static str {
-    match capture {
-        Capture::Auto => "auto",
-        Capture::Hold => "hold",
-    }
 }

@@ -28,6 +28,7 @@ pub fn run(args: &TestFreezeArgs, settings: &Settings, output: &mut Output) -> R
     if output.manner().json {
         output.document(json!({
             "instance": instance.name,
+            "capture": rehearsal.capture,
             "window_ms": milliseconds(rehearsal.window),
             "listing_ms": milliseconds(rehearsal.listing),
             "entries": rehearsal.entries,
@@ -35,7 +36,7 @@ pub fn run(args: &TestFreezeArgs, settings: &Settings, output: &mut Output) -> R
             "hot_bytes": rehearsal.hot.1,
             "overhead_ms": milliseconds(rehearsal.overhead()),
             "bytes_per_second": rehearsal.rate,
-            "reading_ms": milliseconds(rehearsal.reading()),
+            "reading_ms": milliseconds(rehearsal.securing),
             "longest_ms": milliseconds(rehearsal.longest()),
             "thawed_by": json::thawed_by(rehearsal.thawed_by),
             "in_time": rehearsal.in_time,
@@ -43,22 +44,29 @@ pub fn run(args: &TestFreezeArgs, settings: &Settings, output: &mut Output) -> R
     } else {
         print(&instance.name, &rehearsal, output)?;
     }
+    rehearsal.warnings.iter().for_each(|warning| output.warn(warning));
     if !rehearsal.in_time {
-        output.warn("the instance was thawed before the listing was done: allow more with max-freeze");
+        output.warn("the window was longer than max-freeze allows: allow more");
     }
     Ok(Code::partial_if(!rehearsal.in_time))
 }
 
 fn print(instance: &str, rehearsal: &Rehearsal, out: &mut dyn Write) -> io::Result<()> {
-    let Rehearsal { entries, hot: (files, bytes), window, listing, rate, thawed_by, .. } = rehearsal;
+    let Rehearsal { capture, entries, hot: (files, bytes), window, listing, rate, thawed_by, .. } = rehearsal;
+    let part = if *capture == "snapshot" { "after it" } else { "of it" };
     let ms = |duration| format!("{} ms", human::count(milliseconds(duration)));
     let files = human::counted(*files, "file", "files");
-    let [overhead, reading] = [rehearsal.overhead(), rehearsal.reading()].map(ms);
-    let mut parts = vec![format!("{overhead} freezing and thawing"), format!("{} listing", ms(*listing))];
+    let [overhead, securing] = [rehearsal.overhead(), rehearsal.securing].map(ms);
+    let mut parts = match *capture {
+        "snapshot" => vec![format!("{overhead} freezing, making the snapshot and thawing")],
+        _ => vec![format!("{overhead} freezing and thawing"), format!("{} listing", ms(*listing))],
+    };
     let mut changed = format!("{files}, {}", human::bytes(*bytes));
     if let Some(rate) = rate {
-        changed.push_str(&format!(": {reading} at {}/s", human::bytes(*rate)));
-        parts.push(format!("{reading} reading what has changed, less what the warm pass reads before"));
+        changed.push_str(&format!(": {securing} at {}/s", human::bytes(*rate)));
+        parts.push(format!("{securing} reading what has changed, less what the warm pass reads before"));
+    } else if *capture == "clone" {
+        parts.push(format!("{securing} cloning what has changed, less what the warm pass reads before"));
     }
     let longest = format!("at most {}: {}", ms(rehearsal.longest()), parts.join(" + "));
     writeln!(out, "instance {} froze and thawed; nothing was stored", human::printable(instance))?;
@@ -66,7 +74,8 @@ fn print(instance: &str, rehearsal: &Rehearsal, out: &mut dyn Write) -> io::Resu
         out,
         [
             ("window", format!("{}, thawed by the {}", ms(*window), json::thawed_by(*thawed_by))),
-            ("listing", format!("{} of it, for {}", ms(*listing), human::counted(*entries, "entry", "entries"))),
+            ("capture", (*capture).to_owned()),
+            ("listing", format!("{} {part}, for {}", ms(*listing), human::counted(*entries, "entry", "entries"))),
             ("changed", changed),
             ("a real night", longest),
         ],

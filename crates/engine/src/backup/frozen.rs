@@ -1,34 +1,44 @@
 //! A backup of a frozen instance.
 //!
 //! ```text
-//! warm rounds: store what changed since the base; its manifest is the next base      (live, as long as it pays)
-//! freeze ─▶ list ─▶ read what is hot, new content waits in the parking ─▶ look again ─▶ thaw
-//! store what waits ─▶ manifest ─▶ snapshot with receipt
+//! hold, clone:  warm rounds: store what changed since the base; its manifest is the next base   (live, as long as it pays)
+//!               freeze ─▶ list ─▶ read what is hot (new content waits in the parking), or clone it ─▶ look again ─▶ thaw
+//!               store what waits ─▶ read clones ─▶ manifest ─▶ snapshot with receipt
+//! snapshot:     list (live): everything below the roots will be in it
+//!               freeze ─▶ make it ─▶ thaw
+//!               list, read and store what stands in it ─▶ manifest ─▶ snapshot with receipt ─▶ destroy it
 //! ```
-//! A warm round is a whole pass without a commit, so that an entry is known in the window by the same rule as ever, and what
-//! a killed run stored is found by the next one. What the window read is matched with the second walk over the same listing.
+//! A warm round is a whole pass without a commit, so that an entry is known in the window by the same rule as ever, and
+//! what a killed run stored is found by the next one. What the window secured is matched with the second walk over the
+//! same listing.
 
-use std::sync::atomic::Ordering::Relaxed;
+mod reading;
+mod rehearsal;
+mod snapshot;
+mod warm;
+
 use std::time::{Duration, Instant};
 
-use icecore_format::entry::{Node, Timestamp};
-use icecore_format::snapshot::{Problem, ProblemKind, Receipt, ThawedBy, Verdict};
-use icecore_repo::{ChunkWriter, Session};
+use icecore_format::entry::Timestamp;
+use icecore_format::snapshot::{Problem, Receipt, Verdict};
+use icecore_source::capture::{CaptureError, Cloner};
 use icecore_source::window::{Closed as ClosedWindow, Window, WindowError};
-use icecore_source::{Kind, Listing};
 
+use self::snapshot::Prepared;
+use self::warm::warm;
 use super::night::Night;
-use super::pass::{Base, Captured};
-use super::{Freeze, Job, OnWindowFailure, Report, Story, Written, close};
-use crate::archive::Archive;
+use super::pass::{Base, Finished};
+use super::{Freeze, OnWindowFailure, Report, Story};
 use crate::error::{Error, Result};
-use crate::progress::{Phase, Progress};
+use crate::progress::Phase;
 
-/// A further warm round pays while it leaves at most this share (in percent) of what the one before found hot.
-const PAYS: u64 = 70;
+pub use self::rehearsal::{Rehearsal, rehearse};
 
 /// Requests to the freezer and the guardian's start: what a window takes with nothing to do, for the prediction.
 const OVERHEAD: Duration = Duration::from_millis(50);
+
+/// What it takes a thread to clone a file, or to read a small one, for the prediction; as measured on XFS and btrfs.
+const CLONE: Duration = Duration::from_micros(250);
 
 /// Takes a snapshot of an instance that is frozen for as short as possible.
 pub(super) fn backup(story: &Story<'_>, freeze: &Freeze) -> Result<Report> {
@@ -37,287 +47,137 @@ pub(super) fn backup(story: &Story<'_>, freeze: &Freeze) -> Result<Report> {
     // Without a parent every file is new, and none has to be remembered.
     let mut night = Night { counted: base.map(|_| Default::default()), ..Night::default() };
     loop {
-        let warm = warm(story, freeze, base, night)?;
-        base = warm.base;
-        let predicted = warm.predict();
-        let (entries, hot_bytes) = (warm.entries, warm.hot_bytes);
-        night = warm.night;
-        if predicted > freeze.plan.max_freeze {
+        let ready = Ready::make(story, freeze, base, &mut night)?;
+        base = ready.base;
+        if ready.predicted > freeze.plan.max_freeze {
             return Err(Error::Predicted {
-                predicted_ms: millis(predicted),
+                predicted_ms: millis(ready.predicted),
                 max_ms: millis(freeze.plan.max_freeze),
-                entries,
-                hot_bytes,
+                entries: ready.entries,
+                hot_bytes: ready.hot_bytes,
             });
         }
         let keep = !again && freeze.on_failure == OnWindowFailure::KeepFuzzy;
-        match frozen(story, freeze, base, predicted, keep, &mut night) {
-            // The machine was slower than predicted: what changed meanwhile is warmed once more, then it is tried again.
+        let attempt = Attempt { story, freeze, base, predicted: ready.predicted, keep };
+        let done = match ready.means {
+            Means::Reading(cloners) => attempt.by_reading(cloners, &mut night),
+            Means::Snapshot(snapshot) => attempt.by_snapshot(*snapshot, &mut night),
+        };
+        match done {
+            // The machine was slower than predicted: what changed meanwhile is warmed once more, then it is tried
+            // again.
             Err(Error::WindowExceeded) if again => again = false,
             done => return done,
         }
     }
 }
 
-/// What the warm rounds found.
-struct Warm {
+/// How hot content is secured.
+enum Means {
+    /// It is read, or cloned if there are cloners.
+    Reading(Option<Vec<Cloner>>),
+    Snapshot(Box<Prepared>),
+}
+
+/// Everything that can be done before the freeze is.
+struct Ready {
+    means: Means,
     base: Option<Base>,
+    predicted: Duration,
     entries: u64,
-    listing: Duration,
-    /// Bytes that the last round found changed.
+    /// Bytes that the window will have to read.
     hot_bytes: u64,
-    /// What it took to read and store them.
-    reading: Duration,
-    night: Night,
 }
 
-impl Warm {
-    /// How long the window will take: one listing, and what changes in the time of a round.
-    fn predict(&self) -> Duration {
-        OVERHEAD + self.listing + self.reading
-    }
-}
-
-fn warm(story: &Story<'_>, freeze: &Freeze, base: Option<Base>, night: Night) -> Result<Warm> {
-    let (listing, reading) = (Duration::ZERO, Duration::ZERO);
-    let mut warm = Warm { base, entries: 0, listing, hot_bytes: u64::MAX, reading, night };
-    let mut read_before = warm.night.bytes_read;
-    for _ in 0..freeze.warm_rounds.max(u8::from(base.is_none())) {
-        let began = Instant::now();
-        story.progress.enter(Phase::Warming);
-        let listing = story.list()?;
-        let listed = began.elapsed();
-        let session = story.session()?;
-        let stored = story.pass(&listing, &session, warm.base).store(None, std::mem::take(&mut warm.night));
-        let reading = began.elapsed() - listed;
-        let (finished, closed) = close(session, stored)?;
-        let already = read_before;
-        read_before = finished.night.bytes_read;
-        warm.night = finished.night;
-        warm.night.add(closed.written);
-        // Everything in it was found or stored since the session began.
-        warm.base = Some(Base { root: finished.root, intact_at: Some(closed.generation()) });
-        let before = warm.hot_bytes;
-        let hot_bytes = read_before - already;
-        (warm.entries, warm.listing, warm.hot_bytes, warm.reading) = (listing.entries(), listed, hot_bytes, reading);
-        if hot_bytes == 0 || before != u64::MAX && hot_bytes.saturating_mul(100) > before.saturating_mul(PAYS) {
-            break;
+impl Ready {
+    fn make(story: &Story<'_>, freeze: &Freeze, base: Option<Base>, night: &mut Night) -> Result<Self> {
+        if let Some(prepared) = Prepared::choose(story, freeze)? {
+            let (predicted, entries) = (OVERHEAD + prepared.takes, prepared.entries);
+            return Ok(Self { means: Means::Snapshot(Box::new(prepared)), base, predicted, entries, hot_bytes: 0 });
         }
-    }
-    if warm.hot_bytes == u64::MAX {
-        // No round was asked for: nothing is known, and the deadline alone decides.
-        warm.hot_bytes = 0;
-    }
-    Ok(warm)
-}
-
-/// What the window gave.
-struct Secured {
-    listing: Listing,
-    listed: Timestamp,
-    captured: Captured,
-    violations: Vec<Problem>,
-}
-
-fn frozen(
-    story: &Story<'_>,
-    freeze: &Freeze,
-    base: Option<Base>,
-    predicted: Duration,
-    keep: bool,
-    night: &mut Night,
-) -> Result<Report> {
-    let session = story.session()?;
-    let parking = session.parking(freeze.hold_memory, &freeze.spool);
-    // Whatever can be made ready before the window is.
-    let writers = (0..story.job.threads.max(1)).map(|_| session.parked_writer(&parking));
-    let writers = writers.collect::<std::result::Result<Vec<_>, _>>()?;
-    story.progress.check()?;
-    story.progress.enter(Phase::Frozen);
-    let clock = || (story.job.clock)();
-    let window = Window::freeze(&freeze.plan, &clock).map_err(failed)?;
-    // When what was read is to be kept whatever happens, the guardian's deadline thaws, and reading goes on.
-    let limit = if keep { Duration::MAX } else { window.remaining() };
-    let deadline =
-        Instant::now().checked_add(limit).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400 * 365));
-    let secured = secure(story, &session, writers, base, deadline);
-    let window = window.thaw().map_err(failed)?;
-    story.progress.enter(Phase::Storing);
-    let stored = secured.and_then(|secured| {
-        if !window.in_time && !keep {
-            return Err(Error::WindowExceeded);
-        }
-        session.unpark(&parking, story.job.threads)?;
-        let Secured { listing, listed, captured, mut violations } = secured;
-        if window.awake {
-            let message = "the instance said that it was awake before it was thawed".to_owned();
-            violations.push(Problem { path: Vec::new(), kind: ProblemKind::Changed, message });
-        }
-        let hot = (captured.files, captured.bytes);
-        let finished = story.pass(&listing, &session, base).store(Some(captured), std::mem::take(night))?;
-        Ok((finished, listing, listed, hot, violations))
-    });
-    drop(parking);
-    story.progress.enter(Phase::Committing);
-    let ((finished, listing, listed, hot, violations), closed) = close(session, stored)?;
-    let receipt = receipt(freeze, &window, listed, predicted, hot, violations);
-    let sound = window.in_time && receipt.violations.is_empty() && !finished.changed;
-    let verdict = if sound { Verdict::Application } else { Verdict::Fuzzy };
-    story.commit(&listing, closed, Written { finished, taken: listed, verdict, receipt: Some(receipt) })
-}
-
-/// In the window: the point-in-time list, and the content of what is hot.
-fn secure(
-    story: &Story<'_>,
-    session: &Session,
-    writers: Vec<ChunkWriter>,
-    base: Option<Base>,
-    deadline: Instant,
-) -> Result<Secured> {
-    let listing = story.list()?;
-    let listed = (story.job.clock)();
-    let captured = story.pass(&listing, session, base).capture(writers, deadline)?;
-    let violations = look_again(story, &captured);
-    Ok(Secured { listing, listed, captured, violations })
-}
-
-/// Compares what was read with what stands there now, still frozen: a difference means that somebody wrote.
-fn look_again(story: &Story<'_>, captured: &Captured) -> Vec<Problem> {
-    let mut violations: Vec<Problem> = Vec::new();
-    for (path, outcome) in &captured.entries {
-        if let Some(problem) = outcome.problem.as_ref().filter(|problem| problem.kind != ProblemKind::Unreadable) {
-            violations.push(problem.clone());
-            continue;
-        }
-        let Some(entry) = outcome.entry.as_ref().filter(|entry| matches!(entry.node, Node::File(_))) else {
-            continue;
+        let cloners = freeze.capture.cloners(&story.tree, story.job.threads).map_err(capture)?;
+        let warm = warm(story, freeze, base, night)?;
+        let (securing, hot_bytes) = match &cloners {
+            Some(cloners) => (CLONE.mul_f64(warm.hot_files as f64 / cloners.len().max(1) as f64), 0),
+            None => (warm.reading, warm.hot_bytes),
         };
-        let now = story.tree.open_file(path).and_then(|file| file.stat());
-        let same = now.is_ok_and(|stat| {
-            let meta = &entry.meta;
-            stat.kind == Kind::File
-                && (stat.inode, stat.size, stat.mtime, stat.ctime) == (meta.inode, entry.size(), meta.mtime, meta.ctime)
-        });
-        let unreadable = outcome.problem.is_some();
-        if !same && !unreadable {
-            let message = "changed while the instance was frozen".to_owned();
-            violations.push(Problem { path: path.clone(), kind: ProblemKind::Changed, message });
-        }
+        let predicted = OVERHEAD + warm.listing + securing;
+        Ok(Self { means: Means::Reading(cloners), base: warm.base, predicted, entries: warm.entries, hot_bytes })
     }
-    violations
 }
 
-fn receipt(
-    freeze: &Freeze,
-    window: &ClosedWindow,
-    listed: Timestamp,
+/// One window, and what is made of it.
+struct Attempt<'a> {
+    story: &'a Story<'a>,
+    freeze: &'a Freeze,
+    base: Option<Base>,
     predicted: Duration,
-    (hot_files, hot_bytes): (u64, u64),
+    /// What was secured is kept even if the window was too long.
+    keep: bool,
+}
+
+/// What the receipt tells of the capture.
+struct Capture {
+    name: &'static str,
+    /// The instant that the snapshot shows.
+    taken: Timestamp,
+    /// Files that were hot, and their bytes.
+    hot: (u64, u64),
     violations: Vec<Problem>,
-) -> Receipt {
-    Receipt {
-        freezer: freeze.plan.freezer.name().to_owned(),
-        requested: window.requested,
-        frozen: window.frozen,
-        listed,
-        thawed: window.thawed,
-        window_ms: millis(window.window),
-        predicted_ms: Some(millis(predicted)),
-        hot_files,
-        hot_bytes,
-        capture: "hold".to_owned(),
-        thawed_by: window.by,
-        violations,
+}
+
+impl Attempt<'_> {
+    /// Does something while the instance is frozen, within the time that it is told. Without a confirmed thaw that
+    /// alone is the result.
+    fn in_window<T>(&self, work: impl FnOnce(Duration) -> Result<T>) -> Result<(Result<T>, ClosedWindow)> {
+        let Self { story, freeze, .. } = self;
+        story.progress.check()?;
+        story.progress.enter(Phase::Frozen);
+        let clock = || (story.job.clock)();
+        let window = Window::freeze(&freeze.plan, &clock).map_err(failed)?;
+        // When what was secured is to be kept whatever happens, the guardian's deadline thaws, and the work goes on.
+        let limit = if self.keep { Duration::MAX } else { window.remaining() };
+        let done = work(limit);
+        let window = window.thaw().map_err(failed)?;
+        let in_time = window.in_time || self.keep;
+        Ok((done.and_then(|done| if in_time { Ok(done) } else { Err(Error::WindowExceeded) }), window))
+    }
+
+    /// What the snapshot can claim, and why.
+    fn judge(&self, window: &ClosedWindow, capture: Capture, finished: &Finished) -> (Verdict, Receipt) {
+        let Capture { name, taken, hot: (hot_files, hot_bytes), violations } = capture;
+        let receipt = Receipt {
+            freezer: self.freeze.plan.freezer.name().to_owned(),
+            requested: window.requested,
+            frozen: window.frozen,
+            listed: taken,
+            thawed: window.thawed,
+            window_ms: millis(window.window),
+            predicted_ms: Some(millis(self.predicted)),
+            hot_files,
+            hot_bytes,
+            capture: name.to_owned(),
+            thawed_by: window.by,
+            violations,
+            awake: window.awake.clone(),
+        };
+        let quiet = receipt.violations.is_empty() && receipt.awake.is_none();
+        let sound = window.in_time && quiet && !finished.changed;
+        (if sound { Verdict::Application } else { Verdict::Fuzzy }, receipt)
     }
 }
 
-/// How long a rehearsal reads, after the thaw, to know how fast it is: enough for a rate, too short to fill a disk with what
-/// waits.
-const SAMPLE: Duration = Duration::from_millis(250);
-
-/// What a rehearsal found.
-#[derive(Debug)]
-pub struct Rehearsal {
-    /// Entries listed.
-    pub entries: u64,
-    /// Files that a real night would read before or in the window, and their bytes.
-    pub hot: (u64, u64),
-    /// How long the instance was frozen, with a listing in it.
-    pub window: Duration,
-    /// How long the listing took.
-    pub listing: Duration,
-    /// Bytes a second that were read, cut, hashed and looked up after the thaw; `None` if there was nothing to read.
-    pub rate: Option<u64>,
-    /// Who thawed.
-    pub thawed_by: ThawedBy,
-    /// Whether the deadline was kept.
-    pub in_time: bool,
-}
-
-impl Rehearsal {
-    /// What the window took besides the listing: requests to the freezer, the guardian's start and end.
-    pub fn overhead(&self) -> Duration {
-        self.window.saturating_sub(self.listing)
-    }
-
-    /// How long a window would take in which all that is hot is read. A real one is shorter: warm rounds leave it little.
-    pub fn longest(&self) -> Duration {
-        self.window + self.reading()
-    }
-
-    /// How long it would take to read all that is hot.
-    pub fn reading(&self) -> Duration {
-        let rate = self.rate.unwrap_or(u64::MAX).max(1);
-        Duration::from_secs_f64(self.hot.1 as f64 / rate as f64)
-    }
-}
-
-/// Freezes, lists, thaws, and stores nothing.
-pub fn rehearse(archive: &Archive, job: &Job<'_>, progress: &Progress) -> Result<Rehearsal> {
-    let story = Story::begin(archive, job, progress)?;
-    let Some(freeze) = &job.freeze else {
-        return Err(Error::Nothing("this instance has no freezer: there is nothing to rehearse".to_owned()));
-    };
-    let session = story.session()?;
-    let clock = || (job.clock)();
-    let window = Window::freeze(&freeze.plan, &clock).map_err(failed)?;
-    let began = Instant::now();
-    let listing = story.list();
-    let took = began.elapsed();
-    let window = window.thaw().map_err(failed)?;
-    let listing = listing?;
-    let hot = story.pass(&listing, &session, story.base).count_hot()?;
-    let rate = sample(&story, freeze, &listing, &session)?;
-    // What was read is dropped unstored, which spoils the session: nothing can be committed, and nothing is to be.
-    let _ = session.close();
-    Ok(Rehearsal {
-        entries: listing.entries(),
-        hot,
-        window: window.window,
-        listing: took,
-        rate,
-        thawed_by: window.by,
-        in_time: window.in_time,
-    })
-}
-
-/// Reads for a moment what is hot, by the same ways as the window does.
-fn sample(story: &Story<'_>, freeze: &Freeze, listing: &Listing, session: &Session) -> Result<Option<u64>> {
-    let parking = session.parking(freeze.hold_memory, &freeze.spool);
-    let writers = (0..story.job.threads.max(1)).map(|_| session.parked_writer(&parking));
-    let writers = writers.collect::<std::result::Result<Vec<_>, _>>()?;
-    let read_before = story.progress.bytes.load(Relaxed);
-    let began = Instant::now();
-    match story.pass(listing, session, story.base).capture(writers, began + SAMPLE) {
-        Ok(_) | Err(Error::WindowExceeded) => {}
-        Err(error) => return Err(error),
-    }
-    let read = story.progress.bytes.load(Relaxed) - read_before;
-    Ok((read > 0).then(|| (read as f64 / began.elapsed().as_secs_f64()) as u64))
+/// The instant at which a time that begins now ends; far away if it has no end.
+fn until(limit: Duration) -> Instant {
+    Instant::now().checked_add(limit).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400 * 365))
 }
 
 fn failed(error: WindowError) -> Error {
     Error::Window(Box::new(error))
+}
+
+fn capture(error: CaptureError) -> Error {
+    Error::Capture(Box::new(error))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -71,7 +71,7 @@ impl Merge<'_> {
         {
             return Item::Known { entry: known, how: Known::Renamed };
         }
-        Item::Hot { listed, parent: before }
+        Item::Hot { listed, parent: before, cloned: None }
     }
 
     /// The entry with the parent's content and the listing's stat, if nothing has to be read for it.

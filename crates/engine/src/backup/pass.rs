@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, select_biased};
-use icecore_format::entry::{Node, PathBytes};
+use icecore_format::entry::{Node, PathBytes, Timestamp};
 use icecore_format::manifest::Root as ManifestRoot;
 use icecore_format::snapshot::{Problem, Totals};
 use icecore_repo::{ChunkReader, ChunkWriter, Session};
+use icecore_source::capture::Cloner;
 use icecore_source::{Excludes, Kind, Listing, Tree};
 
 use super::Job;
@@ -18,7 +19,7 @@ use super::sequence::{Batch, Finisher, Item, Pipeline, Results, Sink};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::store_file::{FileStorer, Outcome, Team};
+use crate::store_file::{Cloned, FileStorer, Outcome, Team};
 
 /// Files of at least this many bytes keep the class they were first cut by.
 const CLASS_KEPT_FROM: u64 = 64 << 10;
@@ -49,16 +50,24 @@ pub(super) struct Finished {
     pub(super) groups: BTreeSet<u32>,
     /// Some entry was not what the listing says.
     pub(super) changed: bool,
+    /// Regular files that were read, and their bytes.
+    pub(super) hot: (u64, u64),
 }
 
-/// What was read in the freeze window, in manifest order.
+/// What was secured in the freeze window, in manifest order.
 #[derive(Default)]
 pub(super) struct Captured {
-    pub(super) entries: VecDeque<(PathBytes, Outcome)>,
+    pub(super) entries: VecDeque<(PathBytes, Secured)>,
     /// Regular files among them.
     pub(super) files: u64,
     /// Their bytes.
     pub(super) bytes: u64,
+}
+
+/// How an entry was secured.
+pub(super) enum Secured {
+    Read(Box<Outcome>),
+    Cloned(Box<Cloned>),
 }
 
 /// What a pass works on.
@@ -70,16 +79,18 @@ pub(super) struct Pass<'a> {
     pub(super) session: &'a Session,
     pub(super) base: Option<Base>,
     pub(super) always_read: Option<&'a Excludes>,
+    /// When everything stopped changing, as in a snapshot; `None`: what is read is alive.
+    pub(super) fixed: Option<Timestamp>,
     pub(super) progress: &'a Progress,
 }
 
 impl Pass<'_> {
-    /// Writes the manifest. What is hot is read now, unless it was `captured`.
+    /// Writes the manifest. What is hot is read now, unless it was read when it was `captured`.
     pub(super) fn store(&self, captured: Option<Captured>, night: Night) -> Result<Finished> {
         let mut finisher = Finisher::new(self.session.writer()?, self.listing, night);
         let writers = (0..self.job.threads.max(1)).map(|_| self.session.writer());
         let writers = writers.collect::<std::result::Result<Vec<_>, _>>()?;
-        let (removed, failure) = self.run(&mut finisher, writers, captured, None)?;
+        let (removed, failure) = self.run(&mut finisher, without_cloners(writers), captured, None)?;
         finisher.night.entries_removed += removed;
         if let Some(why) = failure {
             let sentence = format!("the parent's manifest could not be read, files were read again: {why}");
@@ -88,10 +99,11 @@ impl Pass<'_> {
         finisher.finish()
     }
 
-    /// Reads what is hot; new content goes where the `writers` put it. Ends with [`Error::WindowExceeded`] at the deadline.
-    pub(super) fn capture(&self, writers: Vec<ChunkWriter>, deadline: Instant) -> Result<Captured> {
+    /// Secures what is hot: by a clone, or else by reading it, and then new content goes where the writers put it. Ends with
+    /// [`Error::WindowExceeded`] at the deadline.
+    pub(super) fn capture(&self, workers: Vec<(ChunkWriter, Option<Cloner>)>, deadline: Instant) -> Result<Captured> {
         let mut captured = Captured::default();
-        self.run(&mut captured, writers, None, Some(deadline))?;
+        self.run(&mut captured, workers, None, Some(deadline))?;
         Ok(captured)
     }
 
@@ -135,7 +147,7 @@ impl Pass<'_> {
     fn run<S: Sink>(
         &self,
         sink: &mut S,
-        writers: Vec<ChunkWriter>,
+        workers: Vec<(ChunkWriter, Option<Cloner>)>,
         captured: Option<Captured>,
         deadline: Option<Instant>,
     ) -> Result<(u64, Option<String>)> {
@@ -144,22 +156,23 @@ impl Pass<'_> {
         let mut merge = self.merge(reader.as_ref());
         std::thread::scope(|scope| {
             let mut pipeline = Pipeline::default();
-            let team = Team::new(writers.len());
-            let mut workers = Vec::new();
-            for writer in writers {
+            let team = Team::new(workers.len());
+            let mut running = Vec::new();
+            for (writer, cloner) in workers {
                 let storer = FileStorer::new(self.tree, &params, self.job.clock, self.progress, writer)
                     .until(deadline)
+                    .fixed_at(self.fixed)
                     .proving_with(self.base.map(|_| self.archive))
                     .member_of(team.clone());
                 let (work, results) = pipeline.ends();
-                workers.push(scope.spawn(move || work_off(storer, &work, results)));
+                running.push(scope.spawn(move || work_off(storer, cloner, &work, results)));
             }
             // From here on only the members keep the team together.
             drop(team);
             let filled = self.fill(&mut pipeline, &mut merge, sink, captured);
             pipeline.close();
             let mut worked = Ok(());
-            for worker in workers {
+            for worker in running {
                 worked = worked.and(worker.join().unwrap_or(Err(Error::WorkerPanicked)));
             }
             // A worker's failure is the cause of a pipeline that ended early.
@@ -194,20 +207,29 @@ impl Pass<'_> {
     }
 }
 
+fn without_cloners(writers: Vec<ChunkWriter>) -> Vec<(ChunkWriter, Option<Cloner>)> {
+    writers.into_iter().map(|writer| (writer, None)).collect()
+}
+
 impl Captured {
-    /// What the window read of an entry stands for it, whatever is decided now; nothing is read after the thaw.
+    /// What the window secured of an entry stands for it, whatever is decided now; nothing alive is read after the thaw.
     fn instead_of(&mut self, item: Item) -> Result<Item> {
         let path = match &item {
             Item::Hot { listed, .. } => &listed.path,
             Item::Known { entry, .. } => &entry.path,
             Item::Stored { .. } | Item::Link { .. } => return Ok(item),
         };
-        let is_next = self.entries.front().is_some_and(|(read, _)| read == path);
-        let read = if is_next { self.entries.pop_front() } else { None };
-        match (read, item) {
-            (Some((path, outcome)), Item::Hot { parent, .. }) => Ok(Item::Stored { path, outcome, parent }),
-            (Some((path, outcome)), Item::Known { entry, .. }) => {
-                Ok(Item::Stored { path, outcome, parent: Some(entry) })
+        let is_next = self.entries.front().is_some_and(|(secured, _)| secured == path);
+        let secured = if is_next { self.entries.pop_front() } else { None };
+        match (secured, item) {
+            (Some((path, Secured::Read(outcome))), Item::Hot { parent, .. }) => {
+                Ok(Item::Stored { path, outcome: *outcome, parent })
+            }
+            (Some((path, Secured::Read(outcome))), Item::Known { entry, .. }) => {
+                Ok(Item::Stored { path, outcome: *outcome, parent: Some(entry) })
+            }
+            (Some((_, Secured::Cloned(cloned))), Item::Hot { listed, parent, .. }) => {
+                Ok(Item::Hot { listed, parent, cloned: Some(cloned) })
             }
             (None, Item::Hot { listed, .. }) => Err(Error::NotCaptured(listed.path)),
             (_, item) => Ok(item),
@@ -217,19 +239,35 @@ impl Captured {
 
 impl Sink for Captured {
     fn take(&mut self, item: Item, _: &Progress) -> Result<()> {
-        if let Item::Stored { path, outcome, .. } = item {
-            if let Some(Node::File(file)) = outcome.entry.as_ref().map(|entry| &entry.node) {
-                self.files += 1;
-                self.bytes += file.size;
+        let (path, secured, size) = match item {
+            Item::Stored { path, outcome, .. } => {
+                let size = match outcome.entry.as_ref().map(|entry| &entry.node) {
+                    Some(Node::File(file)) => Some(file.size),
+                    _ => None,
+                };
+                (path, Secured::Read(Box::new(outcome)), size)
             }
-            self.entries.push_back((path, outcome));
-        }
+            Item::Hot { listed, cloned: Some(cloned), .. } => {
+                (listed.path, Secured::Cloned(cloned), Some(listed.stat.size))
+            }
+            // Workers read what they do not clone.
+            Item::Hot { cloned: None, .. } => return Err(Error::WorkerPanicked),
+            Item::Known { .. } | Item::Link { .. } => return Ok(()),
+        };
+        self.files += u64::from(size.is_some());
+        self.bytes += size.unwrap_or_default();
+        self.entries.push_back((path, secured));
         Ok(())
     }
 }
 
-/// One worker: turns the hot entries of its batches into stored ones, and helps others with large files.
-fn work_off(mut storer: FileStorer<'_>, work: &Receiver<(u64, Batch)>, results: Results) -> Result<()> {
+/// One worker: turns the hot entries of its batches into stored ones, or into cloned ones, and helps others with large files.
+fn work_off(
+    mut storer: FileStorer<'_>,
+    mut cloner: Option<Cloner>,
+    work: &Receiver<(u64, Batch)>,
+    results: Results,
+) -> Result<()> {
     let stretches = storer.stretches();
     loop {
         // Parts of files come first: their batches are the ones that the manifest waits for.
@@ -238,7 +276,7 @@ fn work_off(mut storer: FileStorer<'_>, work: &Receiver<(u64, Batch)>, results: 
                 storer.help(stretch);
             },
             recv(work) -> batch => match batch {
-                Ok((number, batch)) => results.send(number, store_batch(&mut storer, batch)?),
+                Ok((number, batch)) => results.send(number, store_batch(&mut storer, cloner.as_mut(), batch)?),
                 Err(_) => break,
             },
         }
@@ -249,18 +287,23 @@ fn work_off(mut storer: FileStorer<'_>, work: &Receiver<(u64, Batch)>, results: 
     Ok(())
 }
 
-fn store_batch(storer: &mut FileStorer<'_>, mut batch: Batch) -> Result<Batch> {
+fn store_batch(storer: &mut FileStorer<'_>, mut cloner: Option<&mut Cloner>, mut batch: Batch) -> Result<Batch> {
     for item in &mut batch.items {
-        if let Item::Hot { listed, parent } = item {
-            // A file that was hardly begun may have become something else since.
-            let before = parent.as_ref().and_then(|entry| match &entry.node {
-                Node::File(file) if file.size >= CLASS_KEPT_FROM => Some(file),
-                _ => None,
-            });
-            let outcome = storer.store(listed, before)?;
-            let path = std::mem::take(&mut listed.path);
-            *item = Item::Stored { path, outcome, parent: parent.take() };
+        let Item::Hot { listed, parent, cloned } = item else { continue };
+        if let Some(cloner) = &mut cloner {
+            *cloned = storer.clone_file(listed, cloner)?;
+            if cloned.is_some() {
+                continue;
+            }
         }
+        // A file that was hardly begun may have become something else since.
+        let before = parent.as_ref().and_then(|entry| match &entry.node {
+            Node::File(file) if file.size >= CLASS_KEPT_FROM => Some(file),
+            _ => None,
+        });
+        let outcome = storer.store(listed, before, cloned.take())?;
+        let path = std::mem::take(&mut listed.path);
+        *item = Item::Stored { path, outcome, parent: parent.take() };
     }
     Ok(batch)
 }

@@ -13,7 +13,7 @@ use super::night::Night;
 use super::pass::Finished;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::store_file::{Outcome, meta};
+use crate::store_file::{Cloned, Outcome, meta};
 
 /// A batch is sent when it holds this many entries,
 const BATCH_ENTRIES: usize = 512;
@@ -35,8 +35,8 @@ pub(super) enum Known {
 pub(super) enum Item {
     /// Nothing has to be read.
     Known { entry: Entry, how: Known },
-    /// Has to be read.
-    Hot { listed: Listed, parent: Option<Entry> },
+    /// Has to be read, from its clone if it has one.
+    Hot { listed: Listed, parent: Option<Entry>, cloned: Option<Box<Cloned>> },
     /// Was read.
     Stored { path: PathBytes, outcome: Outcome, parent: Option<Entry> },
     /// A further link to the inode of `first`, which comes before it.
@@ -203,6 +203,7 @@ pub(super) struct Finisher {
     users: BTreeSet<u32>,
     groups: BTreeSet<u32>,
     changed: bool,
+    hot: (u64, u64),
     listed_problems: HashSet<PathBytes>,
     /// What has further links to come, by its path.
     linked: HashMap<PathBytes, Linked>,
@@ -220,6 +221,7 @@ impl Finisher {
             users: BTreeSet::new(),
             groups: BTreeSet::new(),
             changed: false,
+            hot: (0, 0),
             listed_problems: listing.problems().iter().map(|problem| problem.path.clone()).collect(),
             linked: HashMap::new(),
         }
@@ -237,6 +239,7 @@ impl Finisher {
             users: self.users,
             groups: self.groups,
             changed: self.changed,
+            hot: self.hot,
         })
     }
 
@@ -321,6 +324,9 @@ impl Sink for Finisher {
                     self.note(problem);
                 }
                 let Some(entry) = entry else { return Ok(()) };
+                if let Node::File(file) = &entry.node {
+                    self.hot = (self.hot.0 + 1, self.hot.1 + file.size);
+                }
                 self.count_file(&entry, parent.as_ref());
                 self.push(entry)
             }
@@ -341,7 +347,7 @@ impl Sink for Finisher {
                 self.count_file(&entry, parent.as_ref());
                 self.push(entry)
             }
-            // Workers turn every hot item into a stored one before they send a batch back.
+            // Workers that store turn every hot item into a stored one before they send a batch back.
             Item::Hot { .. } => Err(Error::WorkerPanicked),
         }
     }

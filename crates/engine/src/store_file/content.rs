@@ -6,11 +6,11 @@ use std::ops::Range;
 use icecore_format::cut::{Cutter, detect};
 use icecore_format::entry::{Class, Content, File, Piece};
 use icecore_format::manifest::PieceWriter;
-use icecore_source::{LiveFile, Stat};
+use icecore_source::{ReadAt, Stat};
 
 use super::extents::{Extent, Extents};
 use super::proof::{OldChunks, next_cut};
-use super::{Failure, FileStorer, READ_SIZE, read};
+use super::{Failure, FileStorer, READ_SIZE, Readable, read};
 use crate::error::Error;
 
 /// Bytes at the head of a file that are looked at to tell its class.
@@ -21,15 +21,15 @@ impl FileStorer<'_> {
     /// if the file shrank.
     pub(super) fn store_content(
         &mut self,
-        file: &LiveFile,
+        file: &Readable,
         size: u64,
         stat: &Stat,
         before: Option<&File>,
     ) -> Result<(Class, Content, u64), Failure> {
-        let extents = Extents::new(file, stat, size)?;
+        let extents = Extents::new(file.as_ref(), stat, size)?;
         let class = match (before, extents.ahead()) {
             (Some(before), _) => before.class,
-            (None, Some(data)) => self.classify(file, data, size)?,
+            (None, Some(data)) => self.classify(file.as_ref(), data, size)?,
             (None, None) => Class::default(),
         };
         let cutter = Cutter::new(class, self.params);
@@ -43,7 +43,7 @@ impl FileStorer<'_> {
         let mut pieces = PieceWriter::new();
         let stored = match self.team.clone().filter(|team| team.shares(size)) {
             Some(team) => self.store_shared(&team, file, extents, cutter, old, &mut pieces),
-            None => self.store_alone(file, extents, cutter, old, &mut pieces),
+            None => self.store_alone(file.as_ref(), extents, cutter, old, &mut pieces),
         };
         self.reader = reader.or(self.reader.take());
         let end = stored?;
@@ -52,7 +52,7 @@ impl FileStorer<'_> {
     }
 
     /// Looks at the head of the file and at a sample from the middle of its first extent.
-    fn classify(&mut self, file: &LiveFile, data: &Range<u64>, size: u64) -> io::Result<Class> {
+    fn classify(&mut self, file: &dyn ReadAt, data: &Range<u64>, size: u64) -> io::Result<Class> {
         if size <= u64::from(self.params.structured.min) && data.start == 0 {
             // One chunk whatever the class: only page-structured files grow in place from here.
             let head = &mut self.buffer[..HEAD.min(size as usize)];
@@ -72,7 +72,7 @@ impl FileStorer<'_> {
 
     fn store_alone(
         &mut self,
-        file: &LiveFile,
+        file: &dyn ReadAt,
         mut extents: Extents<'_>,
         cutter: Cutter,
         mut old: OldChunks<'_>,
@@ -99,7 +99,7 @@ impl FileStorer<'_> {
     /// Reads, cuts and stores one extent; gives where its data ended, which is earlier if the file shrank.
     fn store_extent(
         &mut self,
-        file: &LiveFile,
+        file: &dyn ReadAt,
         extent: &Range<u64>,
         cutter: &Cutter,
         old: &mut OldChunks<'_>,

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use icecore_source::{LiveFile, Stat};
+use icecore_source::{ReadAt, Stat};
 
 /// A consecutive part of a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) enum Extent {
 /// The extents of a file in order, as they are when they are asked for, one ahead. Two of data never touch, whatever
 /// happens to the file meanwhile: what ends an extent is a hole or the end of the file.
 pub(super) struct Extents<'f> {
-    file: &'f LiveFile,
+    file: &'f dyn ReadAt,
     size: u64,
     sparse: bool,
     at: u64,
@@ -27,7 +27,7 @@ pub(super) struct Extents<'f> {
 
 impl<'f> Extents<'f> {
     /// Those of the first `size` bytes.
-    pub(super) fn new(file: &'f LiveFile, stat: &Stat, size: u64) -> io::Result<Self> {
+    pub(super) fn new(file: &'f dyn ReadAt, stat: &Stat, size: u64) -> io::Result<Self> {
         // Fewer blocks than bytes: there are holes, or the file system compresses; then there are none, and that is told.
         let sparse = stat.blocks.saturating_mul(512) < size;
         let mut extents = Self { file, size, sparse, at: 0, ahead: None };

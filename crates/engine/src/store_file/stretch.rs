@@ -1,20 +1,18 @@
 //! A part of a large file: read at once, cut before it is known where its first chunk begins, then hashed and claimed.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use icecore_format::cut::Cutter;
 use icecore_format::entry::Piece;
 use icecore_format::id::ChunkId;
-use icecore_source::LiveFile;
 
 use super::proof::{OldChunk, next_cut};
-use super::{Failure, FileStorer, READ_SIZE, read};
+use super::{Failure, FileStorer, READ_SIZE, Readable, read};
 
 /// A part of a large file that somebody is to store: the chunks that begin in its range.
 pub(crate) struct Stretch {
-    pub(super) file: Arc<LiveFile>,
+    pub(super) file: Readable,
     pub(super) cutter: Cutter,
     /// Chunks that began in the range before.
     pub(super) old: Vec<OldChunk>,
@@ -152,7 +150,7 @@ impl FileStorer<'_> {
         while loaded.range.end < to && !loaded.ended {
             let filled = loaded.place(loaded.range.end..to).start;
             let want = (to - loaded.range.end).min(READ_SIZE as u64) as usize;
-            let read = read(&stretch.file, loaded.range.end, &mut self.buffer[filled..filled + want])?;
+            let read = read(stretch.file.as_ref(), loaded.range.end, &mut self.buffer[filled..filled + want])?;
             self.check()?;
             loaded.range.end += read as u64;
             loaded.ended = read == 0;

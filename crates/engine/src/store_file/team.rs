@@ -18,12 +18,11 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use icecore_format::cut::Cutter;
 use icecore_format::entry::Piece;
 use icecore_format::manifest::PieceWriter;
-use icecore_source::LiveFile;
 
 use super::extents::{Extent, Extents};
 use super::proof::OldChunks;
 use super::stretch::{Stored, Stretch};
-use super::{Failure, FileStorer};
+use super::{Failure, FileStorer, Readable};
 use crate::error::Error;
 
 /// Files of at least this many bytes are shared.
@@ -68,7 +67,7 @@ impl Team {
 /// Hands a file out, in order.
 struct Parts<'a> {
     team: &'a Team,
-    file: Arc<LiveFile>,
+    file: Readable,
     extents: Extents<'a>,
     cutter: Cutter,
     old: OldChunks<'a>,
@@ -127,7 +126,7 @@ impl FileStorer<'_> {
     pub(super) fn store_shared(
         &mut self,
         team: &Team,
-        file: &LiveFile,
+        file: &Readable,
         extents: Extents<'_>,
         cutter: Cutter,
         old: OldChunks<'_>,
@@ -135,7 +134,7 @@ impl FileStorer<'_> {
     ) -> Result<u64, Failure> {
         let (begin, left) = bounded(1);
         let _ = begin.send(0);
-        let file = Arc::new(file.try_clone()?);
+        let file = Arc::clone(file);
         let mut parts = Parts { team, file, extents, cutter, old, extent: 0..0, left };
         let mut under_way = VecDeque::new();
         let end = self.lead(&mut parts, &mut under_way, pieces);

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::thread;
 
 use icecore_format::cut::Cdc;
-use icecore_format::entry::Piece;
+use icecore_format::entry::{Class, Content, Piece};
 use icecore_format::keys::Secret;
 use icecore_format::manifest::pieces;
+use icecore_format::snapshot::ProblemKind;
 use icecore_repo::Session;
 use icecore_source::Root;
 use icecore_testkit::MemoryStore;
@@ -91,7 +92,7 @@ impl Place {
                     helper.finish().unwrap();
                 });
             }
-            let outcome = owner.store(listed, before).unwrap();
+            let outcome = owner.store(listed, before, None).unwrap();
             owner.help_to_the_end();
             owner.finish().unwrap();
             outcome
@@ -250,7 +251,7 @@ fn a_stretch_that_is_lost_by_a_panic_ends_the_backup() {
         let (failed, lost) = thread::scope(|scope| {
             // A thread that panics drops what it holds.
             let thief = scope.spawn(move || stretches.recv().map(drop).is_ok());
-            let failed = owner.store(&listed, None);
+            let failed = owner.store(&listed, None, None);
             drop(owner);
             (failed, thief.join().unwrap())
         });
@@ -278,7 +279,7 @@ fn being_stopped_ends_the_backup_in_any_stretch() {
     let (mut owner, mut helper) = (storer(writer()).member_of(team.clone()), storer(writer()).member_of(team));
     let failed = thread::scope(|scope| {
         scope.spawn(move || helper.help_to_the_end());
-        let failed = owner.store(&listed, None);
+        let failed = owner.store(&listed, None, None);
         drop(owner);
         failed
     });
@@ -303,7 +304,7 @@ fn what_cannot_be_read_concerns_the_file_alone() {
         drop(team);
         thread::scope(|scope| {
             scope.spawn(move || helper.help_to_the_end());
-            let outcome = owner.store(&listed, Some(&before)).unwrap();
+            let outcome = owner.store(&listed, Some(&before), None).unwrap();
             outcomes.push((outcome.entry, outcome.problem, outcome.bytes_read));
             drop(owner);
         });

@@ -13,6 +13,9 @@ pub const FROZEN: i32 = 3;
 /// finds the one that it left running. The value is the freeze program and its arguments.
 const MARK: &str = "ICECORE_FREEZER";
 
+/// How long the status program may take before the thaw.
+const ASK_LIMIT: Duration = Duration::from_secs(1);
+
 /// How long a killed program may take to be gone.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
@@ -22,11 +25,15 @@ pub(super) struct CommandFreezer {
     config: CommandConfig,
     /// This very object froze, or has ended what others left running: nobody else's program runs.
     alone: bool,
+    /// This very object froze, and has not thawed yet.
+    frozen: bool,
+    /// The status program said, before the thaw, that the instance was at work.
+    awake: bool,
 }
 
 impl CommandFreezer {
     pub(super) fn open(config: &CommandConfig) -> Self {
-        Self { config: config.clone(), alone: false }
+        Self { config: config.clone(), alone: false, frozen: false, awake: false }
     }
 
     fn limit(&self, limit: Duration) -> Duration {
@@ -54,7 +61,8 @@ impl CommandFreezer {
     }
 
     fn run_marked(&self, argv: &[String], limit: Duration) -> Result<(), FreezeError> {
-        program::run(argv, &[(MARK, &self.mark())], self.limit(limit))?.expect_success(argv)
+        let mark = self.mark();
+        program::run(argv, &[(MARK, mark.as_ref())], self.limit(limit))?.expect_success(argv).map(drop)
     }
 }
 
@@ -74,11 +82,16 @@ impl Freezer for CommandFreezer {
 
     fn freeze(&mut self, limit: Duration) -> Result<(), FreezeError> {
         self.alone = true;
-        self.run_marked(&self.config.freeze, limit)
+        self.run_marked(&self.config.freeze, limit)?;
+        self.frozen = true;
+        Ok(())
     }
 
     fn thaw(&mut self, limit: Duration) -> Result<(), FreezeError> {
         self.end_orphans();
+        if std::mem::take(&mut self.frozen) {
+            self.awake = self.status(limit.min(ASK_LIMIT)) == Ok(Status::Running);
+        }
         self.run_marked(&self.config.thaw, limit)?;
         match self.status(limit) {
             Ok(Status::Frozen) => Err(FreezeError::new(
@@ -97,6 +110,10 @@ impl Freezer for CommandFreezer {
             Exit { code: Some(FROZEN), .. } => Status::Frozen,
             Exit { .. } => Status::Unknown,
         })
+    }
+
+    fn was_awake(&mut self, _: Duration) -> Option<String> {
+        self.awake.then(|| "its status program said, before the thaw, that it was at work".to_owned())
     }
 
     fn last_resort(&mut self, _: Duration) -> Option<Result<(), FreezeError>> {

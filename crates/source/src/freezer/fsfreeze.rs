@@ -15,11 +15,15 @@ pub(super) struct FilesystemFreezer {
     config: FsfreezeConfig,
     /// This very object found it frozen by somebody else, whose freeze is not ours to end.
     foreign: bool,
+    /// This very object froze it, and has not thawed it yet.
+    frozen: bool,
+    /// It was not frozen any more when this object came to thaw it.
+    awake: bool,
 }
 
 impl FilesystemFreezer {
     pub(super) fn open(config: &FsfreezeConfig) -> Self {
-        Self { config: config.clone(), foreign: false }
+        Self { config: config.clone(), foreign: false, frozen: false, awake: false }
     }
 
     /// Lets the kernel do `what` in a thread of its own: it cannot be interrupted while it writes out
@@ -64,7 +68,7 @@ impl Freezer for FilesystemFreezer {
                 )));
             }
         }
-        if !os::may_freeze_filesystems() {
+        if !os::is_administrator() {
             return Err(self.error(FreezeErrorKind::Unauthorized, "can be frozen by root only (CAP_SYS_ADMIN)"));
         }
         Ok(())
@@ -72,7 +76,10 @@ impl Freezer for FilesystemFreezer {
 
     fn freeze(&mut self, limit: Duration) -> Result<(), FreezeError> {
         match self.ask("frozen", limit, os::freeze_filesystem)? {
-            Turn::Done => Ok(()),
+            Turn::Done => {
+                self.frozen = true;
+                Ok(())
+            }
             Turn::Already => {
                 self.foreign = true;
                 let sentence = "was frozen already, by somebody else; find out by whom, or `fsfreeze --unfreeze` it";
@@ -85,12 +92,20 @@ impl Freezer for FilesystemFreezer {
         if self.foreign {
             return Ok(());
         }
-        self.ask("thawed", limit, os::thaw_filesystem).map(drop)
+        // Only the first attempt tells: a later one may find what an earlier one has done at last.
+        let froze = std::mem::take(&mut self.frozen);
+        let turn = self.ask("thawed", limit, os::thaw_filesystem)?;
+        self.awake |= froze && turn == Turn::Already;
+        Ok(())
     }
 
     /// The kernel has no such question.
     fn status(&mut self, _: Duration) -> Result<Status, FreezeError> {
         Ok(Status::Unknown)
+    }
+
+    fn was_awake(&mut self, _: Duration) -> Option<String> {
+        self.awake.then(|| format!("{} was not frozen any more when it was to be thawed", self.describe()))
     }
 
     fn last_resort(&mut self, _: Duration) -> Option<Result<(), FreezeError>> {

@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use self::client::{Client, Overdue};
 pub use self::discover::{DiscoveredInstance, DiscoveredStore, discover};
@@ -64,13 +65,19 @@ pub fn open(config: &MailstoreConfig) -> Result<Box<dyn Freezer>, FreezeError> {
         return Err(FreezeError::new(FreezeErrorKind::NotOneInstance { matched: Vec::new() }, message));
     }
     let client = Client::open(config)?;
-    Ok(Box::new(MailstoreFreezer { client, config: config.clone() }))
+    Ok(Box::new(MailstoreFreezer { client, config: config.clone(), process: None, frozen: false, awake: None }))
 }
 
 #[derive(Debug)]
 struct MailstoreFreezer {
     client: Client,
     config: MailstoreConfig,
+    /// The process of the instance before the freeze, if the server tells it.
+    process: Option<Value>,
+    /// This very object froze, and has not tried to thaw yet.
+    frozen: bool,
+    /// What the server said of a thaw that came too late.
+    awake: Option<String>,
 }
 
 /// An instance as `GetInstances` lists it.
@@ -83,6 +90,8 @@ struct Listed {
     display_name: Option<String>,
     #[serde(default)]
     status: Option<String>,
+    #[serde(default, rename = "processID")]
+    process: Option<Value>,
 }
 
 impl Listed {
@@ -166,6 +175,7 @@ impl Freezer for MailstoreFreezer {
             let what = format!("says that {id} is {:?}; only a running instance can be frozen", instance.status());
             return Err(self.error(FreezeErrorKind::Refused, &what));
         }
+        self.process = instance.process;
         self.stores_answer(deadline).map_err(|e| match e.kind {
             FreezeErrorKind::Refused | FreezeErrorKind::TimedOut => {
                 let hint = format!("runs {id}, but its stores do not answer; has somebody else frozen it?");
@@ -176,13 +186,19 @@ impl Freezer for MailstoreFreezer {
     }
 
     fn freeze(&mut self, limit: Duration) -> Result<(), FreezeError> {
-        self.operate("FreezeInstances", deadline(limit), Overdue::Cancel)
+        self.operate("FreezeInstances", deadline(limit), Overdue::Cancel)?;
+        self.frozen = true;
+        Ok(())
     }
 
     fn thaw(&mut self, limit: Duration) -> Result<(), FreezeError> {
         let deadline = deadline(limit);
-        self.operate("ThawInstances", deadline, Overdue::Leave)
-            .or_else(|e| if was_not_frozen(&e) { Ok(()) } else { Err(e) })?;
+        // Only the first attempt tells: a later one may find what an earlier one has done after all.
+        let froze = std::mem::take(&mut self.frozen);
+        match self.operate("ThawInstances", deadline, Overdue::Leave) {
+            Err(e) if was_not_frozen(&e) => self.awake = froze.then_some(e.message),
+            thawed => thawed?,
+        }
         // The stores take a moment to open.
         keep_trying(deadline, || self.stores_answer(deadline)).map_err(|e| {
             let what = format!("thawed {}, but its stores do not answer", self.config.instance_id);
@@ -205,6 +221,17 @@ impl Freezer for MailstoreFreezer {
             // A running instance whose stores keep silent is frozen, or ill.
             Err(_) => Ok(Status::Unknown),
         }
+    }
+
+    /// A new process was never frozen. (What the server says of a frozen instance otherwise is no proof: it may answer the
+    /// same as of one at work.)
+    fn was_awake(&mut self, limit: Duration) -> Option<String> {
+        if self.awake.is_some() {
+            return self.awake.take();
+        }
+        let before = self.process.take()?;
+        let now = self.instance(deadline(limit)).ok()?.process?;
+        (now != before).then(|| format!("its process was {before} before the freeze, and {now} after the thaw"))
     }
 
     fn last_resort(&mut self, limit: Duration) -> Option<Result<(), FreezeError>> {

@@ -10,7 +10,7 @@ mod error;
 pub mod fsfreeze;
 pub mod mailstore;
 mod none;
-mod program;
+pub(crate) mod program;
 
 use std::time::Duration;
 
@@ -52,6 +52,13 @@ pub trait Freezer: Send {
     /// Wakes the instance by stronger means, once [`thaw`](Self::thaw) has failed too often; `None`
     /// without such a means, or without permission to use it.
     fn last_resort(&mut self, limit: Duration) -> Option<Result<(), FreezeError>>;
+
+    /// Why the instance must have been awake before this very object, which froze it, thawed it; `None` if nothing says so.
+    /// Asked once, after the confirmed thaw.
+    fn was_awake(&mut self, limit: Duration) -> Option<String> {
+        let _ = limit;
+        None
+    }
 
     /// Names the freezer and its instance, for people.
     fn describe(&self) -> String;

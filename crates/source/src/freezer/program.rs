@@ -1,6 +1,7 @@
-//! One run of a freezer's program: within a time limit, with the end of what it said.
+//! One run of a user's program: within a time limit, with the end of what it said.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io::{self, PipeReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,18 +22,19 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How a program ended.
 #[derive(Debug)]
-pub(super) struct Exit {
+pub(crate) struct Exit {
     /// Its exit status; `None` if a signal ended it.
-    pub(super) code: Option<i32>,
+    pub(crate) code: Option<i32>,
     status: ExitStatus,
-    output: String,
+    /// The end of what it said, on both of its outputs.
+    pub(crate) output: String,
 }
 
 impl Exit {
-    /// Takes everything but status 0 for a failure.
-    pub(super) fn expect_success(self, argv: &[String]) -> Result<(), FreezeError> {
+    /// Takes everything but status 0 for a failure. Gives what the program said.
+    pub(crate) fn expect_success(self, argv: &[String]) -> Result<String, FreezeError> {
         if self.status.success() {
-            return Ok(());
+            return Ok(self.output);
         }
         let sentence = format!("`{}` failed ({})", argv.join(" "), self.status);
         Err(FreezeError::new(FreezeErrorKind::Failed, sentence).with_output(self.output))
@@ -40,26 +42,26 @@ impl Exit {
 }
 
 /// Finds out whether a program could be run at all.
-pub(super) fn check(argv: &[String]) -> Result<(), FreezeError> {
+pub(crate) fn check(argv: &[String]) -> Result<(), FreezeError> {
     let refuse = |sentence| Err(FreezeError::new(FreezeErrorKind::NotExecutable, sentence));
     let Some(program) = argv.first() else {
-        return refuse("a freezer program is empty; name its absolute path and its arguments".to_owned());
+        return refuse("a program is empty; name its absolute path and its arguments".to_owned());
     };
     // Looking along a search path would find other programs in the guardian or after a crash.
     if !Path::new(program).is_absolute() {
-        return refuse(format!("the freezer program `{program}` must be given by its absolute path"));
+        return refuse(format!("the program `{program}` must be given by its absolute path"));
     }
     match os::is_executable(Path::new(program)) {
         Ok(true) => Ok(()),
-        Ok(false) => refuse(format!("the freezer program {program} is not an executable file; see its mode")),
-        Err(error) => refuse(format!("the freezer program {program} cannot be found: {error}")),
+        Ok(false) => refuse(format!("the program {program} is not an executable file; see its mode")),
+        Err(error) => refuse(format!("the program {program} cannot be found: {error}")),
     }
 }
 
 /// Runs a program without input; after `limit` it is killed with everything in its process group.
 ///
 /// What it leaves running in the background when it ends in time is left alone: a lock may be held so.
-pub(super) fn run(argv: &[String], environment: &[(&str, &str)], limit: Duration) -> Result<Exit, FreezeError> {
+pub(crate) fn run(argv: &[String], environment: &[(&str, &OsStr)], limit: Duration) -> Result<Exit, FreezeError> {
     check(argv)?;
     let started = Instant::now();
     let cannot = |error: io::Error| {
@@ -85,7 +87,7 @@ pub(super) fn run(argv: &[String], environment: &[(&str, &str)], limit: Duration
     Err(FreezeError::new(FreezeErrorKind::TimedOut, sentence).with_output(output.into_text()))
 }
 
-fn start(argv: &[String], environment: &[(&str, &str)]) -> io::Result<(PipeReader, Child)> {
+fn start(argv: &[String], environment: &[(&str, &OsStr)]) -> io::Result<(PipeReader, Child)> {
     let (output, stdout) = io::pipe()?;
     let stderr = stdout.try_clone()?;
     let mut command = Command::new(&argv[0]);

@@ -12,6 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use tempfile::TempDir;
 
 use super::*;
+use crate::live_file::ReadAt;
 use crate::skip;
 use crate::stat::Kind;
 use crate::tree::Root;

@@ -18,6 +18,7 @@ use icecore_format::snapshot::{Problem, ProblemKind};
 use super::log::{Chunk, Log, Position, Spool};
 use super::queue::Queue;
 use super::{ListProgress, NAMED, Rules, record};
+use crate::capture::is_snapshot;
 use crate::os::{self, Dir, NameList};
 use crate::stat::{Kind, Stat};
 use crate::tree::Tree;
@@ -264,7 +265,8 @@ impl<'w> Worker<'_, 'w> {
                 return None;
             }
         }
-        let is_ours = rules.leave_out.contains(&(stat.device, stat.inode));
+        let is_ours =
+            rules.leave_out.contains(&(stat.device, stat.inode)) || is_dir && is_snapshot(name.to_bytes(), stat.inode);
         let is_elsewhere = rules.one_file_system && stat.device != task.parent.root_device;
         if !is_ours && !is_elsewhere {
             return Some(is_dir);

@@ -55,8 +55,8 @@ fn turn(answer: rustix::io::Result<()>, already: Errno) -> io::Result<Turn> {
     }
 }
 
-/// Tells whether this thread may freeze file systems.
-pub(crate) fn may_freeze_filesystems() -> bool {
+/// Tells whether this thread may freeze file systems, and destroy snapshots of them.
+pub(crate) fn is_administrator() -> bool {
     rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 

@@ -2,6 +2,12 @@
 //! stats and attributes.
 
 #[cfg(target_os = "linux")]
+#[path = "linux_capture.rs"]
+pub(crate) mod capture;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_capture.rs"]
+pub(crate) mod capture;
+#[cfg(target_os = "linux")]
 mod linux;
 mod names;
 #[cfg(unix)]

@@ -80,6 +80,18 @@ impl Dir {
         native::stat(self, name)
     }
 
+    /// The stat of the entry at `rel`, of the directory itself if that is empty.
+    ///
+    /// # Errors
+    /// As [`open_beneath`](Self::open_beneath).
+    pub fn stat_beneath(&self, rel: &[u8]) -> io::Result<Stat> {
+        if rel.is_empty() {
+            return self.stat("");
+        }
+        let (parent, name) = self.parent_of(rel)?;
+        parent.stat(name)
+    }
+
     /// Appends the names in this directory; `buffer` is scratch space worth keeping between calls.
     pub(crate) fn read_names(&self, buffer: &mut Vec<u8>, names: &mut NameList) -> io::Result<()> {
         native::read_names(self, buffer, names)

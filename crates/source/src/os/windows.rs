@@ -81,6 +81,18 @@ impl Dir {
         Ok(from_metadata(&fs::symlink_metadata(path)?))
     }
 
+    /// The stat of the entry at `rel`, of the directory itself if that is empty.
+    ///
+    /// # Errors
+    /// As [`open_beneath`](Self::open_beneath).
+    pub fn stat_beneath(&self, rel: &[u8]) -> io::Result<Stat> {
+        if rel.is_empty() {
+            return self.stat(c"");
+        }
+        let (parent, name) = self.parent_of(rel)?;
+        Ok(from_metadata(&fs::symlink_metadata(parent.0.join(name))?))
+    }
+
     /// Appends the names in this directory.
     pub(crate) fn read_names(&self, _buffer: &mut Vec<u8>, names: &mut NameList) -> io::Result<()> {
         for entry in fs::read_dir(&self.0)? {

@@ -21,7 +21,7 @@ pub mod guardian;
 mod journal;
 mod log;
 mod open;
-mod place;
+pub(crate) mod place;
 mod post;
 mod recover;
 mod retry;
@@ -50,7 +50,7 @@ pub use self::thaw::{Thaw, ThawError, thaw_once};
 use crate::freezer::{FreezeError, FreezeErrorKind, Freezer, FreezerConfig, Status};
 use crate::os::window as os;
 
-/// How long the status program may take before the thaw.
+/// How long it may take to find out whether the instance was awake before the thaw.
 const AWAKE: Duration = Duration::from_secs(1);
 
 /// What a window is opened with.
@@ -141,7 +141,7 @@ pub struct Window<'c> {
 }
 
 /// A closed window, for the receipt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
     /// When the freeze was requested.
     pub requested: Timestamp,
@@ -155,8 +155,8 @@ pub struct Closed {
     pub by: ThawedBy,
     /// The engine was the first to thaw. If not, what was read may have been written after the thaw.
     pub in_time: bool,
-    /// The instance said that it was awake before it was thawed.
-    pub awake: bool,
+    /// Why the instance must have been awake before it was thawed, if the freezer noticed it.
+    pub awake: Option<String>,
     /// How many attempts it took.
     pub attempts: u32,
 }
@@ -233,12 +233,14 @@ impl<'c> Window<'c> {
     pub fn thaw(mut self) -> Result<Closed, WindowError> {
         // Also by the engine's own clock: on a full disk the journal may not say that the guardian was first.
         let early = self.begun.elapsed() < self.plan.max_freeze;
-        let awake = self.is_awake();
         let Done { thaw, first, confirmed } =
             self.close().map_err(|error| WindowError::ThawUnconfirmed { cause: None, error: Box::new(error) })?;
         let until_known = confirmed.duration_since(self.begun);
         let by_the_clock = between(self.requested, thaw.at).min(until_known);
         let window = if thaw.by == ThawedBy::Engine { until_known } else { by_the_clock };
+        // Whoever else thawed is why it was awake.
+        let alone = first == ThawedBy::Engine && thaw.by == ThawedBy::Engine;
+        let awake = if alone { self.freezer.was_awake(AWAKE) } else { None };
         self.leave();
         Ok(Closed {
             requested: self.requested,
@@ -250,13 +252,6 @@ impl<'c> Window<'c> {
             awake,
             attempts: thaw.attempts,
         })
-    }
-
-    /// Whether the instance says that it woke up by itself. Only a status program can be trusted to know: a Management API
-    /// may answer the same while the instance is frozen.
-    fn is_awake(&mut self) -> bool {
-        matches!(self.plan.freezer, FreezerConfig::Command(_))
-            && matches!(self.freezer.status(AWAKE), Ok(Status::Running))
     }
 
     /// Asks for the freeze; whatever comes of it but a freeze that holds is followed by a thaw.

@@ -56,7 +56,7 @@ impl Place {
 }
 
 /// Everything but letters, digits, `-` and `_` as `%` and two digits, also `.`: what follows it is ours.
-fn file_name(instance: &str) -> String {
+pub(crate) fn file_name(instance: &str) -> String {
     let mut name = String::new();
     for byte in instance.bytes() {
         match byte {
@@ -75,7 +75,7 @@ pub(super) fn lock_file(path: &Path, limit: Duration) -> io::Result<Option<File>
 }
 
 /// Locks an open file; false if somebody else still has it locked after `limit`.
-pub(super) fn lock_within(file: &File, limit: Duration) -> io::Result<bool> {
+pub(crate) fn lock_within(file: &File, limit: Duration) -> io::Result<bool> {
     let asked = Instant::now();
     loop {
         match file.try_lock() {

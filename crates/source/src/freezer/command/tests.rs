@@ -58,6 +58,22 @@ fn a_thaw_that_the_status_contradicts_has_failed() {
 }
 
 #[test]
+fn an_instance_that_was_at_work_before_its_thaw_is_noticed_by_whoever_froze_it() {
+    let at_work = "its status program said, before the thaw, that it was at work";
+    for (status, noticed) in [(Some("exit 0"), Some(at_work)), (Some("exit 9"), None), (None, None)] {
+        let mut freezer = freezer("true", "true", status);
+        freezer.freeze(LIMIT).unwrap();
+        freezer.thaw(LIMIT).unwrap();
+        // Awake by now, as it should be.
+        freezer.thaw(LIMIT).unwrap();
+        assert_eq!(freezer.was_awake(LIMIT).as_deref(), noticed);
+    }
+    let mut other = freezer("true", "true", Some("exit 0"));
+    other.thaw(LIMIT).unwrap();
+    assert_eq!(other.was_awake(LIMIT), None);
+}
+
+#[test]
 fn a_failure_shows_status_and_the_end_of_the_output() {
     let script = "head -c 200000 /dev/zero | tr '\\0' a; echo; echo last words >&2; exit 7";
     let error = freezer(script, "true", None).freeze(LIMIT).unwrap_err();

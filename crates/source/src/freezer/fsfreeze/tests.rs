@@ -76,6 +76,21 @@ fn a_frozen_file_system_lets_nobody_write() {
 }
 
 #[test]
+fn a_file_system_that_somebody_else_has_thawed_is_noticed_by_whoever_froze_it() {
+    let Some(mounted) = Mounted::try_new() else { return };
+    let mut freezer = mounted.freezer(vec![]);
+    freezer.freeze(LIMIT).unwrap();
+    freezer.thaw(LIMIT).unwrap();
+    freezer.thaw(LIMIT).unwrap();
+    assert_eq!(freezer.was_awake(LIMIT), None);
+    freezer.freeze(LIMIT).unwrap();
+    mounted.freezer(vec![]).thaw(LIMIT).unwrap();
+    freezer.thaw(LIMIT).unwrap();
+    assert!(freezer.was_awake(LIMIT).unwrap().contains("not frozen any more"));
+    assert_eq!(mounted.freezer(vec![]).was_awake(LIMIT), None);
+}
+
+#[test]
 fn what_is_written_to_must_not_lie_on_it() {
     let Some(mounted) = Mounted::try_new() else { return };
     let state = mounted.path().join("state/not/made/yet");

@@ -132,6 +132,29 @@ fn the_instance_is_quiet_between_the_calls_and_not_longer() {
 }
 
 #[test]
+fn an_instance_that_was_awake_before_its_thaw_is_noticed_by_whoever_froze_it() {
+    let mut world = World::with(|s| s.refuse_repeated = true);
+    let night = |world: &World, meanwhile: &dyn Fn()| {
+        let mut freezer = world.open();
+        freezer.check().unwrap();
+        freezer.freeze(LIMIT).unwrap();
+        meanwhile();
+        freezer.thaw(LIMIT).unwrap();
+        freezer.was_awake(LIMIT)
+    };
+    assert_eq!(night(&world, &|| {}), None);
+    let thawed = night(&world, &|| world.open().thaw(LIMIT).unwrap()).unwrap();
+    assert!(thawed.contains("not frozen"), "{thawed}");
+    // Frozen again after a restart, so that the thaw finds nothing to complain about.
+    world.config.restart_after_failed_thaw = true;
+    let restarted = night(&world, &|| {
+        world.open().last_resort(LIMIT).unwrap().unwrap();
+        world.open().freeze(LIMIT).unwrap();
+    });
+    assert_eq!(restarted.unwrap(), "its process was 5001 before the freeze, and 5002 after the thaw");
+}
+
+#[test]
 fn a_check_freezes_nothing_and_names_one_instance() {
     let world = World::new();
     world.open().check().unwrap();
