@@ -1,5 +1,5 @@
-//! Files that are large enough to be read by several threads: whoever reads them, and whatever was known of them, the same
-//! snapshot comes of it.
+//! Files that are large enough to be read by several threads: whoever reads them, and whatever was known of them, the
+//! same snapshot comes of it.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;

@@ -76,8 +76,27 @@ pub struct Sorted {
 
 /// Sorts an error.
 pub fn sort(error: &Error) -> Sorted {
-    let (code, hint) = code_and_hint(error);
+    let (code, mut hint) = code_and_hint(error);
+    if hint.is_none() && misses_chunk(error) {
+        hint = Some(MISSING.to_owned());
+    }
     Sorted { message: message(error), hint, code }
+}
+
+/// What may be done about a chunk that the index does not know.
+const MISSING: &str = "either the repository lost it (`icecore check` lists what suffers), or the index is damaged: it can be \
+     deleted, and `icecore rebuild-index` makes it anew";
+
+/// Whether somewhere below, a chunk was not found.
+fn misses_chunk(error: &Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if matches!(error.downcast_ref(), Some(RepositoryError::MissingChunk { .. })) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The error and its causes, each said once: many messages repeat their cause.
@@ -169,12 +188,10 @@ fn of_repository(error: &RepositoryError) -> (Code, Option<String>) {
             hint("another can be given with --password-file FILE, ICECORE_PASSWORD_FILE or ICECORE_PASSWORD"),
         ),
         RepositoryError::WriteOnly => (Code::Failed, hint("use the password of a key with role reader")),
-        RepositoryError::Damaged { .. }
-        | RepositoryError::DamagedChunk { .. }
-        | RepositoryError::MissingChunk(_)
-        | RepositoryError::Manifest(_) => {
+        RepositoryError::Damaged { .. } | RepositoryError::DamagedChunk { .. } | RepositoryError::Manifest(_) => {
             (Code::Failed, hint("`icecore check --read-data` lists everything that is damaged"))
         }
+        RepositoryError::MissingChunk { .. } => (Code::Failed, hint(MISSING)),
         RepositoryError::Store(error) => of_store(error),
         RepositoryError::Index { source, .. } => match source.sqlite_error().map(|error| error.extended_code & 0xff) {
             Some(code) if SQLITE_HELD.contains(&code) => {

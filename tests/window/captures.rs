@@ -410,6 +410,36 @@ fn what_a_snapshot_would_lack_is_told_before_the_freeze() {
     expect_no_snapshot(&site.home, &[disk.path()]);
 }
 
+/// A freezer's program may freeze the file system, which then takes neither clones nor snapshots.
+#[test]
+fn a_file_system_that_takes_no_writes_in_the_window_is_noticed() {
+    for (disk, best) in [(LoopDisk::xfs(), "clone"), (LoopDisk::btrfs(), "snapshot")] {
+        let Some(disk) = disk else { return };
+        let home = home_on(&disk);
+        fill(&home.path("live"));
+        let site = Site::new(home, Rest, "");
+        let (control, mount) = (site.home.path("control"), disk.path());
+        let script = |name: &str, option: &str| {
+            let both = format!("{}/{name}.sh; fsfreeze {option} {}", control.display(), mount.display());
+            format!("[\"/bin/sh\", \"-c\", {both:?}]")
+        };
+        let configure = |capture: &str| {
+            site.configure(&format!(
+                "capture = {capture:?}\n[instance.freezer]\nkind = \"command\"\nfreeze = {}\nthaw = {}\n",
+                script("freeze", "-f"),
+                script("thaw", "-u"),
+            ));
+        };
+        configure(best);
+        site.night().expect(1).said(&["stops all writing", mount.to_str().unwrap(), "set capture to \"hold\""]);
+        configure("auto");
+        let outcome = site.night().expect(0).said(&["warning: ", "stops all writing", "set capture to \"hold\""]);
+        expect_capture(&outcome, "hold");
+        site.expect_awake(3, 3);
+        expect_no_snapshot(&site.home, &[mount]);
+    }
+}
+
 #[test]
 fn auto_takes_the_best_that_there_is() {
     for (disk, best) in [

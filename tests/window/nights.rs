@@ -52,7 +52,8 @@ fn a_large_file_that_is_new_in_the_window_is_secured() {
     site.home.check(&["--read-data"]);
 }
 
-/// The comparison of each night with its record can fail: without a freeze the same writer does get in the way, and is noticed.
+/// The comparison of each night with its record can fail: without a freeze the same writer does get in the way, and is
+/// noticed.
 #[test]
 fn without_a_freezer_nothing_is_claimed() {
     let site = Site::usual("");

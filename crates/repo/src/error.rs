@@ -73,8 +73,13 @@ pub enum Error {
         reason: String,
     },
     /// A chunk that no pack of the index holds.
-    #[error("chunk {0} stands in no pack of the index")]
-    MissingChunk(ChunkId),
+    #[error("chunk {chunk} stands in no pack that the index {index} names", index = index.display())]
+    MissingChunk {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// The SQLite file.
+        index: PathBuf,
+    },
     /// A chunk whose every copy is damaged or missing.
     #[error("chunk {chunk} cannot be read from pack {pack}: {reason}")]
     DamagedChunk {
@@ -143,7 +148,11 @@ impl Error {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. } | Self::MissingChunk(_) | Self::DamagedChunk { .. } | Self::Store(_) | Self::Frame(_)
+            Self::Damaged { .. }
+                | Self::MissingChunk { .. }
+                | Self::DamagedChunk { .. }
+                | Self::Store(_)
+                | Self::Frame(_)
         )
     }
 

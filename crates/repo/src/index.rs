@@ -304,6 +304,11 @@ impl Lookup {
         run().map_err(|source| self.fail(source))
     }
 
+    /// The SQLite file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Every place where the chunk stands.
     pub fn locate(&self, chunk: &ChunkId) -> Result<Vec<Location>> {
         let run = || {

@@ -62,7 +62,7 @@ impl ChunkReader {
     /// Every place where the chunk stands; [`Error::MissingChunk`] if there is none.
     pub fn locate(&self, chunk: &ChunkId) -> Result<Vec<Location>> {
         let locations = self.lookup.locate(chunk)?;
-        if locations.is_empty() { Err(Error::MissingChunk(*chunk)) } else { Ok(locations) }
+        if locations.is_empty() { Err(self.missing(chunk)) } else { Ok(locations) }
     }
 
     /// Reads and opens a frame into `plain`. Its chunks still have to be verified.
@@ -109,7 +109,7 @@ impl ChunkReader {
 
     /// Reads one chunk, from any pack that has it whole.
     pub fn chunk(&self, chunk: &ChunkId) -> Result<Arc<[u8]>> {
-        let mut failure = Error::MissingChunk(*chunk);
+        let mut failure = self.missing(chunk);
         for location in self.locate(chunk)? {
             let found =
                 self.frame(&location.frame).and_then(|frame| self.verified(chunk, &location, &frame).map(Arc::from));
@@ -118,10 +118,11 @@ impl ChunkReader {
                 Err(error) => failure = error,
             }
         }
-        Err(match failure {
-            error @ (Error::MissingChunk(_) | Error::DamagedChunk { .. }) => error,
-            error => error,
-        })
+        Err(failure)
+    }
+
+    fn missing(&self, chunk: &ChunkId) -> Error {
+        Error::MissingChunk { chunk: *chunk, index: self.lookup.path().to_owned() }
     }
 
     /// An opened frame, from the ones kept if it is among them.

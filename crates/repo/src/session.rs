@@ -1,6 +1,7 @@
 //! Writing to a repository: workers store chunks, one decision says which are new, and a closed session commits.
 //!
-//! Order of durability, which nothing may change: packs, then the fragment that names them, then the snapshot record (I2).
+//! Order of durability, which nothing may change: packs, then the fragment that names them, then the snapshot record
+//! (I2).
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -101,9 +102,9 @@ impl Shared {
         &self.claimed[id.as_bytes()[0] as usize % SHARDS]
     }
 
-    /// The one place where deduplication is decided: true for exactly one caller for each id that is not stored yet, who
-    /// then must store it. (Two callers may both get true when an id is forgotten between the two questions: that stores a
-    /// chunk twice and harms nothing.)
+    /// The one place where deduplication is decided: true for exactly one caller for each id that is not stored yet,
+    /// who then must store it. (Two callers may both get true when an id is forgotten between the two questions: that
+    /// stores a chunk twice and harms nothing.)
     fn claim(&self, lookup: &Lookup, id: &ChunkId) -> Result<bool> {
         let lock = || self.shard(id).lock().unwrap_or_else(PoisonError::into_inner);
         if !self.claims_are_all.load(Relaxed) && (lock().contains(id) || lookup.contains(id)?) {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use icecore_format::entry::Timestamp;
 use icecore_format::snapshot::{Problem, Receipt, Verdict};
-use icecore_source::capture::{CaptureError, Cloner};
+use icecore_source::capture::{CaptureError, CapturePlan, Cloner};
 use icecore_source::window::{Closed as ClosedWindow, Window, WindowError};
 
 use self::snapshot::Prepared;
@@ -46,8 +46,10 @@ pub(super) fn backup(story: &Story<'_>, freeze: &Freeze) -> Result<Report> {
     let mut again = true;
     // Without a parent every file is new, and none has to be remembered.
     let mut night = Night { counted: base.map(|_| Default::default()), ..Night::default() };
+    let mut plan = freeze.capture.clone();
+    let mut stopped = None;
     loop {
-        let ready = Ready::make(story, freeze, base, &mut night)?;
+        let ready = Ready::make(story, freeze, &plan, base, &mut night)?;
         base = ready.base;
         if ready.predicted > freeze.plan.max_freeze {
             return Err(Error::Predicted {
@@ -67,7 +69,16 @@ pub(super) fn backup(story: &Story<'_>, freeze: &Freeze) -> Result<Report> {
             // The machine was slower than predicted: what changed meanwhile is warmed once more, then it is tried
             // again.
             Err(Error::WindowExceeded) if again => again = false,
-            done => return done,
+            Err(Error::Capture(error)) if plan.is_overtaken_by(&error) => {
+                plan.filesystem_is_frozen = true;
+                stopped = Some(format!("{error}, which saves the instance a second freeze"));
+            }
+            done => {
+                return done.map(|mut report| {
+                    report.warnings.extend(stopped);
+                    report
+                });
+            }
         }
     }
 }
@@ -90,12 +101,18 @@ struct Ready {
 }
 
 impl Ready {
-    fn make(story: &Story<'_>, freeze: &Freeze, base: Option<Base>, night: &mut Night) -> Result<Self> {
-        if let Some(prepared) = Prepared::choose(story, freeze)? {
+    fn make(
+        story: &Story<'_>,
+        freeze: &Freeze,
+        plan: &CapturePlan,
+        base: Option<Base>,
+        night: &mut Night,
+    ) -> Result<Self> {
+        if let Some(prepared) = Prepared::choose(story, plan)? {
             let (predicted, entries) = (OVERHEAD + prepared.takes, prepared.entries);
             return Ok(Self { means: Means::Snapshot(Box::new(prepared)), base, predicted, entries, hot_bytes: 0 });
         }
-        let cloners = freeze.capture.cloners(&story.tree, story.job.threads).map_err(capture)?;
+        let cloners = plan.cloners(&story.tree, story.job.threads).map_err(capture)?;
         let warm = warm(story, freeze, base, night)?;
         let (securing, hot_bytes) = match &cloners {
             Some(cloners) => (CLONE.mul_f64(warm.hot_files as f64 / cloners.len().max(1) as f64), 0),

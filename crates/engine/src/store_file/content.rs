@@ -17,8 +17,8 @@ use crate::error::Error;
 const HEAD: usize = 4096;
 
 impl FileStorer<'_> {
-    /// Reads, cuts and stores the first `size` bytes; gives the class, the pieces, and where the data ended, which is earlier
-    /// if the file shrank.
+    /// Reads, cuts and stores the first `size` bytes; gives the class, the pieces, and where the data ended, which is
+    /// earlier if the file shrank.
     pub(super) fn store_content(
         &mut self,
         file: &Readable,

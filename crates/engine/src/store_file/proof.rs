@@ -1,9 +1,10 @@
 //! Proof of cuts by the chunks that the file had before.
 //!
-//! Where a content-defined chunk ends depends on its own bytes alone. So, where a chunk begins: if the bytes there hash to the
-//! id of a chunk that began there before, and that chunk was *closed*, a cut from scratch ends there too, and the gear need
-//! not run over them. Closed is what ended by its own bytes, or at the maximum length. What ended with its extent, at a hole or
-//! at the end of the file, would go on if more followed: it proves a cut only where the extent ends there again.
+//! Where a content-defined chunk ends depends on its own bytes alone. So, where a chunk begins: if the bytes there hash
+//! to the id of a chunk that began there before, and that chunk was *closed*, a cut from scratch ends there too, and
+//! the gear need not run over them. Closed is what ended by its own bytes, or at the maximum length. What ended with
+//! its extent, at a hole or at the end of the file, would go on if more followed: it proves a cut only where the extent
+//! ends there again.
 
 use std::ops::Range;
 
@@ -33,8 +34,8 @@ impl<'r> OldChunks<'r> {
         Self { rest: Box::new(std::iter::empty()), next: None }
     }
 
-    /// Of a file that was cut by the same cutter. What of its list of pieces cannot be read proves nothing, nor does what
-    /// follows it.
+    /// Of a file that was cut by the same cutter. What of its list of pieces cannot be read proves nothing, nor does
+    /// what follows it.
     pub(super) fn new<S: BlockSource>(source: &'r S, content: &Content, cutter: &Cutter) -> Self {
         let max = cutter.max_chunk();
         let mut pieces = pieces(source, content).map_while(Result::ok).peekable();
@@ -75,8 +76,8 @@ impl<'r> OldChunks<'r> {
     }
 }
 
-/// Exactly the length that [`Cutter::next`] gives for `data`, `offset` and `last`, proven by the `old` chunk at `offset` where
-/// that is possible; and the chunk's id, if it had to be computed for that.
+/// Exactly the length that [`Cutter::next`] gives for `data`, `offset` and `last`, proven by the `old` chunk at
+/// `offset` where that is possible; and the chunk's id, if it had to be computed for that.
 pub(super) fn next_cut(
     cutter: &Cutter,
     data: &[u8],
@@ -145,7 +146,8 @@ mod tests {
         Cutter::new(class, &params)
     }
 
-    /// The pieces of a file, how many were proven, and how many there are. No more than `window` bytes are seen at once.
+    /// The pieces of a file, how many were proven, and how many there are. No more than `window` bytes are seen at
+    /// once.
     fn cut(cells: &[Cell], cutter: &Cutter, mut old: OldChunks<'_>, window: usize) -> (Vec<Piece>, usize) {
         let (mut pieces, mut proven, mut at) = (Vec::new(), 0, 0);
         for extent in cells.chunk_by(|a, b| a.is_some() == b.is_some()) {

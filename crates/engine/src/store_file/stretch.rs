@@ -19,8 +19,8 @@ pub(crate) struct Stretch {
     pub(super) range: Range<u64>,
     /// Where the extent ends: its last chunk may reach beyond the range, not beyond this.
     pub(super) extent_end: u64,
-    /// Tells where the chain of cuts leaves the stretch before, when all before it is known to be there. Without an answer
-    /// nothing of this one may be stored.
+    /// Tells where the chain of cuts leaves the stretch before, when all before it is known to be there. Without an
+    /// answer nothing of this one may be stored.
     pub(super) enter: Receiver<u64>,
     /// Told where it leaves this one.
     pub(super) leave: Sender<u64>,
@@ -84,8 +84,8 @@ impl FileStorer<'_> {
         let mut loaded = Loaded { range: from..from, begin: self.make_room(from, room), ended: false };
         self.load(stretch, &mut loaded, range.end)?;
 
-        // Chains of cuts that begin at different places soon meet, and go on together. Where a chunk began before, one is
-        // likely to begin now.
+        // Chains of cuts that begin at different places soon meet, and go on together. Where a chunk began before, one
+        // is likely to begin now.
         let mut likely: Vec<Cut> = Vec::new();
         if entered.is_none() {
             let mut at = stretch.old.first().map_or(range.start, |old| old.start);

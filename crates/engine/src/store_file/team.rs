@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! owner:   extents ─▶ stretches, in order, some ahead ─▶ queue of the pass ─▶ whoever is idle, or the owner itself
-//! stretch: read ─▶ cut from a likely place ─▶ wait for where the chain of cuts enters ─▶ tell where it leaves ─▶ hash, claim
+//! stretch: read ─▶ cut from a likely place ─▶ wait for where the chain of cuts enters ─▶ tell where it leaves ─▶ hash
 //! owner:   pieces of each stretch, in order ─▶ PieceWriter
 //! ```
-//! No thread waits for ever: a stretch waits only for the one before it, which was taken from the queue earlier; the owner
-//! waits only when the queue is empty, that is when somebody works on what it waits for. Whoever fails, panics or finds the
-//! file shorter lets go of the end of the chain: the stretches behind it then stop before they store anything.
+//! No thread waits for ever: a stretch waits only for the one before it, which was taken from the queue earlier; the
+//! owner waits only when the queue is empty, that is when somebody works on what it waits for. Whoever fails, panics or
+//! finds the file shorter lets go of the end of the chain: the stretches behind it then stop before they store
+//! anything.
 
 use std::collections::VecDeque;
 use std::io;
@@ -121,8 +122,8 @@ impl FileStorer<'_> {
         }
     }
 
-    /// Reads, cuts and stores a file together with others of the team; gives where its data ended, which is earlier if the
-    /// file shrank.
+    /// Reads, cuts and stores a file together with others of the team; gives where its data ended, which is earlier if
+    /// the file shrank.
     pub(super) fn store_shared(
         &mut self,
         team: &Team,

@@ -164,7 +164,7 @@ impl<'a> Manifests<'a> {
             report.chunks += 1;
             match self.reader.locate(&id) {
                 Ok(places) if places.iter().any(|place| place.len == len) => {}
-                Ok(_) | Err(Error::MissingChunk(_)) => {
+                Ok(_) | Err(Error::MissingChunk { .. }) => {
                     self.lost.insert(id);
                     damaged = true;
                 }

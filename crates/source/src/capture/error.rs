@@ -48,6 +48,15 @@ pub enum CaptureError {
         /// What the OS said.
         source: io::Error,
     },
+    /// In the window nothing can be written to the file system of a root.
+    #[error(
+        "the freezer stops all writing to the file system of {}, so that neither clones nor snapshots can be made there \
+         (the instance is awake again): set capture to \"hold\"", root.display()
+    )]
+    Stopped {
+        /// The root.
+        root: PathBuf,
+    },
     /// The record of a snapshot could not be kept, without which none is made.
     #[error("cannot keep the record of a snapshot in {}", path.display())]
     Record {

@@ -22,6 +22,8 @@ pub mod record;
 pub mod snapshot;
 
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use icecore_format::entry::Timestamp;
 
@@ -30,12 +32,16 @@ pub use self::error::CaptureError;
 pub use self::programs::{SnapshotPath, SnapshotPrograms};
 pub use self::record::{Leftover, recover};
 pub use self::snapshot::{Snapshot, rules_of_view};
+use crate::os::capture;
 use crate::tree::Tree;
 
 pub(crate) use self::btrfs::is_snapshot;
 
 /// What the names of btrfs snapshots begin with. Listings leave out subvolumes that are named so.
 const SNAPSHOT_PREFIX: &str = ".icecore-snapshot-";
+
+/// How long a file system may take to make a file before it counts as frozen.
+const STOPPED: Duration = Duration::from_secs(2);
 
 /// How hot content is to be secured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +106,11 @@ impl CapturePlan {
         self.choice == Choice::Auto && self.programs.is_none()
     }
 
+    /// Whether the error says that the file systems of the roots are frozen after all, and this plan knows something else.
+    pub fn is_overtaken_by(&self, error: &CaptureError) -> bool {
+        self.choice == Choice::Auto && !self.filesystem_is_frozen && matches!(error, CaptureError::Stopped { .. })
+    }
+
     /// What clones hot files, one for each of `threads` threads, if they are to be cloned.
     ///
     /// # Errors
@@ -111,4 +122,27 @@ impl CapturePlan {
             _ => Ok(None),
         }
     }
+}
+
+/// Makes sure, in the window, that the file systems of the roots take writes: a freezer's programs may have frozen them as a
+/// whole. Then whoever clones or makes a snapshot would hang until the thaw.
+///
+/// # Errors
+/// [`CaptureError::Stopped`] for the first that does not.
+pub fn expect_writable(tree: &Tree, limit: Duration) -> Result<(), CaptureError> {
+    for root in tree.opened() {
+        let stopped = || CaptureError::Stopped { root: root.path().to_owned() };
+        let Ok(directory) = root.dir().try_clone() else { continue };
+        let (done, made) = mpsc::channel();
+        let make = move || {
+            let possible = capture::unnamed_file(&directory).is_ok();
+            // Nobody listens any more if it took until the thaw.
+            let _ = done.send(possible);
+        };
+        if std::thread::Builder::new().name("may-write".to_owned()).spawn(make).is_ok() {
+            // A file that cannot be made for another reason says nothing: cloning will.
+            made.recv_timeout(STOPPED.min(limit / 2)).map_err(|_| stopped())?;
+        }
+    }
+    Ok(())
 }

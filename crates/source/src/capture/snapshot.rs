@@ -139,7 +139,10 @@ impl Snapshot {
     ///
     /// # Errors
     /// If it was not made, or not within `limit`, as far as a limit can be kept.
-    pub fn create(&mut self, limit: Duration) -> Result<(), CaptureError> {
+    pub fn create(&mut self, tree: &Tree, limit: Duration) -> Result<(), CaptureError> {
+        if matches!(self.means, Means::Btrfs(_)) {
+            super::expect_writable(tree, limit)?;
+        }
         self.begun = true;
         match &self.means {
             Means::Btrfs(subvolumes) => subvolumes.all.iter().try_for_each(|subvolume| subvolume.create().map(drop)),

@@ -39,6 +39,14 @@ impl Dir {
         Ok(Self(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
     }
 
+    /// Another handle on the same directory.
+    ///
+    /// # Errors
+    /// As the OS says: too many are open.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
     /// Opens the directory at `rel`, to go through it; the empty path is this directory itself.
     ///
     /// # Errors

@@ -30,6 +30,14 @@ impl Dir {
         if fs::metadata(&path)?.is_dir() { Ok(Self(path)) } else { Err(io::ErrorKind::NotADirectory.into()) }
     }
 
+    /// Another handle on the same directory.
+    ///
+    /// # Errors
+    /// None.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.clone()))
+    }
+
     /// Opens the directory at `rel`; the empty path is this directory itself.
     ///
     /// # Errors

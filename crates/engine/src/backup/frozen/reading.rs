@@ -5,13 +5,13 @@ use std::time::Duration;
 use icecore_format::entry::{Entry, Node, Timestamp};
 use icecore_format::snapshot::{Problem, ProblemKind};
 use icecore_repo::{ChunkWriter, Session};
-use icecore_source::capture::Cloner;
+use icecore_source::capture::{Cloner, expect_writable};
 use icecore_source::{Kind, Listing, Stat};
 
 use super::super::night::Night;
 use super::super::pass::{Captured, Secured};
 use super::super::{Report, Story, Written, close};
-use super::{Attempt, Capture, until};
+use super::{Attempt, Capture, capture, until};
 use crate::error::Result;
 use crate::progress::Phase;
 
@@ -56,6 +56,9 @@ impl Attempt<'_> {
     /// In the window: the point-in-time list, and the content of what is hot.
     fn secure(&self, session: &Session, workers: Vec<(ChunkWriter, Option<Cloner>)>, limit: Duration) -> Result<Given> {
         let deadline = until(limit);
+        if workers.iter().any(|(_, cloner)| cloner.is_some()) {
+            expect_writable(&self.story.tree, limit).map_err(capture)?;
+        }
         let listing = self.story.list()?;
         let listed = (self.story.job.clock)();
         let captured = self.story.pass(&listing, session, self.base).capture(workers, deadline)?;

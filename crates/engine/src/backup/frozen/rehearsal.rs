@@ -64,7 +64,7 @@ pub fn rehearse(archive: &Archive, job: &Job<'_>, progress: &Progress) -> Result
         return Err(Error::Nothing("this instance has no freezer: there is nothing to rehearse".to_owned()));
     };
     let attempt = Attempt { story: &story, freeze, base: story.base, predicted: Duration::ZERO, keep: true };
-    match Prepared::choose(&story, freeze)? {
+    match Prepared::choose(&story, &freeze.capture)? {
         Some(prepared) => attempt.rehearse_snapshot(prepared),
         None => attempt.rehearse_listing(freeze),
     }

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use icecore_format::entry::{PathBytes, Timestamp, compare_paths};
-use icecore_source::capture::{CaptureError, Snapshot, rules_of_view};
+use icecore_source::capture::{CaptureError, CapturePlan, Snapshot, rules_of_view};
 use icecore_source::{ListProgress, Listing, Tree};
 
 use super::super::night::Night;
 use super::super::pass::Pass;
-use super::super::{Freeze, Report, Story, Written, close};
+use super::super::{Report, Story, Written, close};
 use super::{Attempt, Capture, capture};
 use crate::error::{Error, Result};
 use crate::progress::Phase;
@@ -26,8 +26,7 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// The snapshot that this instance is captured by, if it is.
-    pub(super) fn choose(story: &Story<'_>, freeze: &Freeze) -> Result<Option<Self>> {
-        let plan = &freeze.capture;
+    pub(super) fn choose(story: &Story<'_>, plan: &CapturePlan) -> Result<Option<Self>> {
         let Some(snapshot) = plan.snapshot(&story.tree, (story.job.clock)()).map_err(capture)? else { return Ok(None) };
         match Self::make(story, snapshot) {
             Err(Error::Capture(_)) if plan.can_do_without_snapshot() => Ok(None),
@@ -48,7 +47,7 @@ impl Prepared {
     pub(super) fn create(&mut self, story: &Story<'_>, limit: Duration) -> Result<(Timestamp, Timestamp)> {
         let began = Instant::now();
         let fixed = (story.job.clock)();
-        self.snapshot.create(limit).map_err(|error| match began.elapsed() < limit {
+        self.snapshot.create(&story.tree, limit).map_err(|error| match began.elapsed() < limit {
             true => capture(error),
             false => Error::WindowExceeded,
         })?;

@@ -65,7 +65,7 @@ fn a_snapshot_is_destroyed_when_it_goes_away_however_that_is() {
         snapshot.check(&tree, &list(&tree, &rules), &rules).unwrap();
         snapshot.prepare(NOW).unwrap();
         assert_eq!(icecore_testkit::loop_disk::names(&disk.path()), ["@data"], "the trial is over");
-        snapshot.create(Duration::MAX).unwrap();
+        snapshot.create(&tree, Duration::MAX).unwrap();
         snapshot
     };
     let name = format!(".icecore-snapshot-a%20b-{}-0", token(NOW));
