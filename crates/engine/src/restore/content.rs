@@ -51,17 +51,18 @@ impl Walk<'_, '_> {
             let found = self.in_old_tree(&place, &entry)?;
             return self.anew(entry, &place, stat, found);
         };
+        // Most files are as recorded, and need not even be opened.
+        if self.site.trusts(&entry, &stands)
+            && let Some(differs) = self.may_stay(&place, &entry, &stands)
+        {
+            return self.stays(entry, &place, &stands, differs);
+        }
         let found = self.look(&place, &entry, &stands, self.site.target)?;
-        let whole = match &found {
-            Some(Found { proved: Some(proved), .. }) => proved.whole && stands.size == entry.size(),
-            Some(Found { proved: None, .. }) => true,
-            None => false,
-        };
-        if whole && self.links.may_keep(&entry, &stands) {
-            let differs = self.differences(&place, &stands, &entry);
-            if differs.is_empty() || stands.links <= 1 {
-                return self.stays(entry, &place, &stands, differs);
-            }
+        let proved = found.as_ref().and_then(|found| found.proved.as_ref());
+        if proved.is_some_and(|proved| proved.whole && stands.size == entry.size())
+            && let Some(differs) = self.may_stay(&place, &entry, &stands)
+        {
+            return self.stays(entry, &place, &stands, differs);
         }
         if self.site.is_in_place() {
             return self.change(entry, &place, stands, found);
@@ -90,6 +91,16 @@ impl Walk<'_, '_> {
                 self.site.survive(&entry.path, error)
             }
         }
+    }
+
+    /// What of the metadata has to be changed of a file whose content is right; `None` if it cannot stay, because other names
+    /// of it would change with it, or belong to other files of the snapshot.
+    fn may_stay(&self, place: &[u8], entry: &Entry, stat: &Stat) -> Option<Vec<super::FaultKind>> {
+        if !self.links.may_keep(entry, stat) {
+            return None;
+        }
+        let differs = self.differences(place, stat, entry);
+        (differs.is_empty() || stat.links <= 1).then_some(differs)
     }
 
     /// The content is right where it stands.
