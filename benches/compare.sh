@@ -1,20 +1,29 @@
 #!/usr/bin/env bash
 # Runs icecore beside whichever of restic, rustic, borg and bupstash are installed, on a tree of yours.
 #
-#   benches/compare.sh TREE [WORK]      WORK (default: a new directory below /tmp) takes the repositories; it is kept
+#   benches/compare.sh TREE [WORK [CHANGE]]      WORK (default: a new directory below /tmp) takes the repositories; it is kept
+#                                                CHANGE: a command that makes one night's changes in the tree
 #
-# For each step the tools take turns: first backup, second backup of the unchanged tree, restore into a new directory. The tree
-# is read once before, so that all find it in the page cache; after each command the disk is synced, untimed. Nothing is deleted
-# between steps: ext4 looks for recently freed inodes one by one, which costs more than any tool.
-# Prints wall and CPU seconds, peak memory (of the largest process) and the repository's size. `tar | zstd` and `cp -a` stand
-# beside them as limits of the machine.
+# For each step the tools take turns:
+#   first      first backup
+#   second     backup of the unchanged tree
+#   night      backup after CHANGE                              (with CHANGE)
+#   restore    restore of the newest snapshot into a new directory
+#   back       that directory brought back to what it was before CHANGE, with each tool's way of restoring over what stands
+#              there, extras deleted where it can                (with CHANGE)
+# The tree is read once before, so that all find it in the page cache; after each command the disk is synced, untimed. Nothing
+# is deleted between steps: ext4 looks for recently freed inodes one by one, which costs more than any tool.
+# Prints wall and CPU seconds, peak memory (of the largest process) and the repository's size. `tar | zstd`, `cp -a` and `rsync`
+# stand beside them as limits of the machine. TOOLS (environment) names the tools, if not all are wanted.
 set -euo pipefail
 
-tree=$(realpath "${1:?usage: compare.sh TREE [WORK]}")
-work=$(realpath "${2:-$(mktemp -d /tmp/compare.XXXXXX)}")
+tree=$(realpath "${1:?usage: compare.sh TREE [WORK [CHANGE]]}")
+work=${2:-$(mktemp -d /tmp/compare.XXXXXX)}
+change=${3:-}
 here=$(cd "$(dirname "$0")/.." && pwd)
 icecore="$here/target/release/icecore"
 mkdir -p "$work"
+work=$(realpath "$work")
 secret="$work/secret"
 [ -f "$secret" ] || echo "correct horse battery staple" >"$secret"
 
@@ -24,7 +33,7 @@ export BORG_PASSPHRASE="correct horse battery staple" BORG_BASE_DIR="$work/borg.
 export ICECORE_PASSWORD_FILE="$work/icecore.password" ICECORE_STATE_DIR="$work/icecore.state"
 
 tools=(icecore)
-for tool in restic rustic borg bupstash; do command -v "$tool" >/dev/null && tools+=("$tool"); done
+for tool in ${TOOLS-restic rustic borg bupstash}; do command -v "$tool" >/dev/null && tools+=("$tool"); done
 
 run() { # step, tool, command…: one measured run
     local step=$1 tool=$2 size
@@ -52,23 +61,38 @@ create() {
 
 backup() { # step, tool
     case $2 in
-        icecore) run "$1" icecore "$icecore" backup -q --repo "$work/icecore.repo" "$tree" ;;
-        restic) run "$1" restic restic -q -r "$work/restic.repo" backup "$tree" ;;
-        rustic) run "$1" rustic rustic -r "$work/rustic.repo" backup "$tree" ;;
+        icecore) run "$1" icecore "$icecore" backup -q --tag "$1" --repo "$work/icecore.repo" "$tree" ;;
+        restic) run "$1" restic restic -q -r "$work/restic.repo" backup --tag "$1" "$tree" ;;
+        rustic) run "$1" rustic rustic -r "$work/rustic.repo" backup --tag "$1" "$tree" ;;
         borg) run "$1" borg borg create "$work/borg.repo::$1" "$tree" ;;
         bupstash) run "$1" bupstash bupstash put -q -r "$work/bupstash.repo" "step=$1" "$tree" ;;
     esac
 }
 
-restore() {
-    local to="$work/$1.restored"
-    case $1 in
-        icecore) run restore icecore "$icecore" restore -q --repo "$work/icecore.repo" latest --to "$to" ;;
-        restic) run restore restic restic -q -r "$work/restic.repo" restore latest --target "$to" ;;
-        rustic) run restore rustic rustic -r "$work/rustic.repo" restore latest "$to" ;;
-        borg) mkdir -p "$to" && (cd "$to" && run restore borg borg extract "$work/borg.repo::second") ;;
-        bupstash) mkdir -p "$to" && run restore bupstash bupstash restore -q -r "$work/bupstash.repo" --into "$to" step=second ;;
+restore() { # step, tool, the step whose backup is restored, options of icecore, options of rustic
+    local to="$work/$2.restored"
+    mkdir -p "$to"
+    case $2 in
+        icecore) run "$1" icecore "$icecore" restore -q --repo "$work/icecore.repo" "$(icecore_snapshot "$3")" --to "$to" $4 ;;
+        restic) run "$1" restic restic -q -r "$work/restic.repo" restore latest --tag "$3" --target "$to" ;;
+        rustic) run "$1" rustic rustic -r "$work/rustic.repo" restore "$(rustic_snapshot "$3")" "$to" $5 ;;
+        borg) (cd "$to" && run "$1" borg borg extract "$work/borg.repo::$3") ;;
+        bupstash) run "$1" bupstash bupstash restore -q -r "$work/bupstash.repo" --into "$to" "step=$3" ;;
     esac
+}
+
+icecore_snapshot() { # step
+    "$icecore" snapshots --json --repo "$work/icecore.repo" |
+        python3 -c 'import json, sys; print([s["id"] for s in json.load(sys.stdin)["snapshots"] if sys.argv[1] in s["tags"]][0])' "$1"
+}
+
+rustic_snapshot() { # step
+    rustic -r "$work/rustic.repo" snapshots --json --filter-tags "$1" 2>/dev/null | grep -oE '"id": *"[0-9a-f]{64}"' | tail -1 | grep -oE '[0-9a-f]{64}'
+}
+
+differences() { # tree: of what icecore restored
+    command -v rsync >/dev/null || return 0
+    echo "differences of icecore's restored tree: $(rsync -aHAXn --delete --checksum --itemize-changes "$1/" "$work/icecore.restored/" | wc -l)"
 }
 
 echo "tree $tree: $(du -sm "$tree" | cut -f1) MiB, $(find "$tree" | wc -l) entries; work $work; $(nproc) cores"
@@ -78,8 +102,19 @@ run first tar+zstd bash -c "tar -cf - -C '$tree' . | zstd -q -3 -T2 -o '$work/ta
 for tool in "${tools[@]}"; do backup first "$tool"; done
 run second find find "$tree" -printf '%s %T@ %C@ %i\n'
 for tool in "${tools[@]}"; do backup second "$tool"; done
+newest=second
+if [ -n "$change" ]; then
+    newest=night
+    cp -a "$tree" "$work/before"
+    bash -c "$change" >/dev/null
+    sync
+    for tool in "${tools[@]}"; do backup night "$tool"; done
+fi
 run restore cp-a cp -a "$tree" "$work/cp.restored"
-for tool in "${tools[@]}"; do restore "$tool"; done
-if command -v rsync >/dev/null; then
-    echo "differences of icecore's restored tree: $(rsync -aHAXn --delete --checksum --itemize-changes "$tree/" "$work/icecore.restored/" | wc -l)"
+for tool in "${tools[@]}"; do restore restore "$tool" "$newest" "" ""; done
+differences "$tree"
+if [ -n "$change" ]; then
+    run back rsync-a rsync -a --delete "$work/before/" "$work/cp.restored/"
+    for tool in "${tools[@]}"; do restore back "$tool" second "--in-place --delete" "--delete"; done
+    differences "$work/before"
 fi

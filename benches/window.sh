@@ -6,7 +6,8 @@
 #
 # Everything is backed up once before, untimed. Then CHANGE runs before each measured backup, and the tools take turns: each meets a
 # night of the same kind. The freezer's programs return at once, so what is measured is what the backup adds. `find -printf` of the
-# tree stands beside it: the least that a point-in-time list costs. WORK (environment) takes the repositories; it is kept.
+# tree stands beside it, the least that a point-in-time list costs, and `b3sum` of what CHANGE wrote, the least that reading it costs.
+# Environment: ROUNDS; PEERS="" leaves the others out; WORK takes the repositories, and is kept; WARM_ROUNDS=0 leaves all that CHANGE wrote hot for the window.
 set -euo pipefail
 
 tree=$(realpath "${1:?usage: window.sh TREE CHANGE [CAPTURE...]}")
@@ -24,7 +25,9 @@ export RESTIC_PASSWORD_FILE="$work/secret" RESTIC_CACHE_DIR="$work/restic.cache"
 export ICECORE_PASSWORD_FILE="$work/icecore.password" ICECORE_STATE_DIR="$work/icecore.state"
 
 peers=()
-for tool in restic rustic; do command -v "$tool" >/dev/null && peers+=("$tool"); done
+hasher=(b3sum)
+command -v b3sum >/dev/null || hasher=(sha256sum)
+for tool in ${PEERS-restic rustic}; do command -v "$tool" >/dev/null && peers+=("$tool"); done
 
 config() { # capture
     cat >"$work/$1.toml" <<TOML
@@ -33,6 +36,7 @@ name = "$1"
 roots = { base = "$tree" }
 capture = "$1"
 max-freeze = "5m"
+${WARM_ROUNDS:+warm-rounds = $WARM_ROUNDS}
 [instance.freezer]
 kind = "command"
 freeze = ["/bin/true"]
@@ -74,11 +78,14 @@ for tool in "${peers[@]}"; do
 done
 for ((round = 1; round <= rounds; round++)); do
     for capture in "${captures[@]}"; do
+        touch "$work/before"
         bash -c "$change" >/dev/null
         read -r window predicted files bytes < <(ours "$capture")
         walk=$(milliseconds find "$tree" -printf '%s %T@ %C@ %i\n')
-        printf 'night %d  %-9s frozen %6d ms  (predicted %d ms, %d hot files of %d bytes; find -printf %d ms)\n' \
-            "$round" "$capture" "$window" "$predicted" "$files" "$bytes" "$walk"
+        find "$tree" -type f -cnewer "$work/before" -print0 >"$work/written"
+        hashing=$(milliseconds xargs -0 -r -a "$work/written" "${hasher[@]}")
+        printf 'night %d  %-9s frozen %6d ms  (predicted %d ms, %d hot files of %d bytes; find -printf %d ms; %s of the %d files written %d ms)\n' \
+            "$round" "$capture" "$window" "$predicted" "$files" "$bytes" "$walk" "${hasher[0]}" "$(tr -cd '\0' <"$work/written" | wc -c)" "$hashing"
     done
     for tool in "${peers[@]}"; do
         bash -c "$change" >/dev/null
