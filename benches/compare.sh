@@ -36,16 +36,15 @@ tools=(icecore)
 for tool in ${TOOLS-restic rustic borg bupstash}; do command -v "$tool" >/dev/null && tools+=("$tool"); done
 
 run() { # step, tool, command…: one measured run
-    local step=$1 tool=$2 size
+    local step=$1 tool=$2 size failed
     shift 2
-    if ! /usr/bin/time -o "$work/time" -f '%e %U %S %M' "$@" >"$work/log.$step.$tool" 2>&1; then
-        printf '%-9s %-9s FAILED, see %s\n' "$step" "$tool" "$work/log.$step.$tool"
-        return
-    fi
+    failed=
+    /usr/bin/time -q -o "$work/time" -f '%e %U %S %M' "$@" >"$work/log.$step.$tool" 2>&1 ||
+        failed="  FAILED, see $work/log.$step.$tool"
     read -r wall user system memory < <(tail -n 1 "$work/time")
     size=$(du -sm "$work/$tool.repo" 2>/dev/null | cut -f1 || true)
-    printf '%-9s %-9s wall %7.2f s  cpu %7.2f s  memory %5d MiB  repository %6s MiB\n' \
-        "$step" "$tool" "$wall" "$(echo "$user + $system" | bc)" $((memory / 1024)) "${size:--}"
+    printf '%-9s %-9s wall %7.2f s  cpu %7.2f s  memory %5d MiB  repository %6s MiB%s\n' \
+        "$step" "$tool" "$wall" "$(echo "$user + $system" | bc)" $((memory / 1024)) "${size:--}" "$failed"
     sync
 }
 

@@ -71,7 +71,8 @@ impl Step {
             // The first look at the program is the check's, the second comes just before it is run.
             Self::Guarded => (Threads::Main, site.home.path("control/freeze.sh"), "statx", 2),
             Self::Frozen => (Threads::Main, site.journal(), "write", 1),
-            Self::Listing => (Threads::All, base, "getdents64", 1),
+            // One thread lists, once for the prediction and then in the window, each time with two calls: names, and no more.
+            Self::Listing => (Threads::Main, base, "getdents64", 3),
             Self::Securing => (Threads::All, base.join(READ), "pread64", 1),
             // After "frozen" and "thawing".
             Self::Thawed => (Threads::Main, site.journal(), "write", 3),
@@ -108,8 +109,8 @@ impl Stop {
 }
 
 impl Site<State> {
-    /// The usual instance after its first night, with windows that do the same every time: no warm pass lists or reads what
-    /// they do. `None`, which is said, without strace.
+    /// The usual instance after its first night, with windows that do the same every time: no warm pass reads what they
+    /// do. `None`, which is said, without strace.
     pub fn stepwise(more: &str) -> Option<Self> {
         if Command::new("strace").arg("-V").output().is_err() {
             skip("strace is not installed");
@@ -146,7 +147,8 @@ impl Site<State> {
             Some(stop) => {
                 let mut options = stop.options();
                 options.extend_from_slice(more);
-                let running = Running::start(self.traced(&options, &trace));
+                let threads = if step == Step::Listing { 1 } else { 2 };
+                let running = Running::start(self.traced_with_threads(threads, &options, &trace));
                 eventually("strace stops it", || stops(&trace) == 1);
                 Held { site: self, engine: only_child(running.id()), running, trace }
             }
@@ -157,7 +159,11 @@ impl Site<State> {
 
     /// A backup under strace, which ends as the backup does.
     pub fn traced(&self, options: &[String], trace: &Path) -> Command {
-        let program = self.home.command(args!["backup", "-i", "live", "--json", "--threads", "2"]);
+        self.traced_with_threads(2, options, trace)
+    }
+
+    fn traced_with_threads(&self, threads: usize, options: &[String], trace: &Path) -> Command {
+        let program = self.home.command(args!["backup", "-i", "live", "--json", "--threads", &threads.to_string()]);
         let mut strace = Command::new("strace");
         strace.arg("-o").arg(trace).args(options).arg(program.get_program()).args(program.get_args());
         strace.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));

@@ -174,6 +174,7 @@ impl<'a> Story<'a> {
             listing,
             session,
             base,
+            calm: None,
             always_read: self.job.freeze.as_ref().map(|freeze| &freeze.always_read),
             fixed: None,
             progress: self.progress,

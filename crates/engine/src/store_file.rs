@@ -12,7 +12,7 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use icecore_format::cut::CutParams;
 use icecore_format::entry::{Entry, File, Node, Timestamp, Xattr};
@@ -60,12 +60,15 @@ pub(crate) struct FileStorer<'a> {
     buffer: Vec<u8>,
     /// Bytes of the present file that were read.
     bytes_read: u64,
+    reading: Duration,
     /// When to give up.
     deadline: Option<Instant>,
     /// Holds what files were before.
     archive: Option<&'a Archive>,
     /// Reads from it, once that was needed.
     reader: Option<ChunkReader>,
+    /// Every chunk that files had before was found in the index since it last lost something.
+    old_is_stored: bool,
     team: Option<Team>,
     /// When all of the tree stopped changing; `None`: it has not.
     fixed: Option<Timestamp>,
@@ -116,9 +119,11 @@ impl<'a> FileStorer<'a> {
             writer,
             buffer: vec![0; READ_SIZE],
             bytes_read: 0,
+            reading: Duration::ZERO,
             deadline: None,
             archive: None,
             reader: None,
+            old_is_stored: false,
             team: None,
             fixed: None,
         }
@@ -129,9 +134,10 @@ impl<'a> FileStorer<'a> {
         Self { deadline, ..self }
     }
 
-    /// What the archive holds of a file proves where it is cut now.
-    pub(crate) fn proving_with(self, archive: Option<&'a Archive>) -> Self {
-        Self { archive, ..self }
+    /// What the archive holds of a file proves where it is cut now; and if it is known to be stored, chunks that are still
+    /// the same are not looked up again.
+    pub(crate) fn proving_with(self, archive: Option<&'a Archive>, is_stored: bool) -> Self {
+        Self { archive, old_is_stored: is_stored, ..self }
     }
 
     /// Reads large files together with others of the team.
@@ -152,6 +158,19 @@ impl<'a> FileStorer<'a> {
         }
     }
 
+    /// How long it read, cut and hashed so far, without compressing and storing.
+    pub(crate) fn reading(&self) -> Duration {
+        self.reading
+    }
+
+    /// Does something that reads.
+    fn timed<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let (began, sent) = (Instant::now(), self.writer.sending());
+        let done = work(self);
+        self.reading += began.elapsed().saturating_sub(self.writer.sending() - sent);
+        done
+    }
+
     /// Sends what is left on its way.
     pub(crate) fn finish(self) -> Result<()> {
         Ok(self.writer.finish()?)
@@ -165,6 +184,10 @@ impl<'a> FileStorer<'a> {
         before: Option<&File>,
         cloned: Option<Box<Cloned>>,
     ) -> Result<Outcome> {
+        self.timed(|storer| storer.store_entry(listed, before, cloned))
+    }
+
+    fn store_entry(&mut self, listed: &Listed, before: Option<&File>, cloned: Option<Box<Cloned>>) -> Result<Outcome> {
         self.check()?;
         self.bytes_read = 0;
         let attempt = match (cloned, listed.stat.kind) {

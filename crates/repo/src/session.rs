@@ -8,6 +8,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use icecore_format::cut::looks_incompressible;
@@ -211,6 +212,7 @@ impl Session {
             ],
             shared: Arc::clone(&self.shared),
             parking: None,
+            sending: Duration::ZERO,
         })
     }
 
@@ -293,6 +295,8 @@ pub struct ChunkWriter {
     fills: [Fill; 3],
     /// Where frames wait, if they are not to be compressed now.
     parking: Option<Arc<Parking>>,
+    /// What compressing frames and sending them on their way has taken.
+    sending: Duration,
 }
 
 impl std::fmt::Debug for ChunkWriter {
@@ -331,6 +335,12 @@ impl ChunkWriter {
     /// Whether some pack in the index holds the chunk.
     pub fn contains(&self, id: &ChunkId) -> Result<bool> {
         self.lookup.contains(id)
+    }
+
+    /// What it took so far to compress frames and to wait for those who store them; a writer whose frames are parked does
+    /// neither.
+    pub fn sending(&self) -> Duration {
+        self.sending
     }
 
     /// Sends what is left on its way.
@@ -374,10 +384,12 @@ impl ChunkWriter {
     /// Compresses a frame and sends it on its way; gives the buffer of its plain bytes back.
     fn send(&mut self, parked: Parked) -> Result<Vec<u8>> {
         let Parked { kind, compress, plain, chunks } = parked;
+        let began = Instant::now();
         let buffer = self.shared.frame_buffers.take();
         let (encoding, stored) = self.encoder.encode(&plain, compress, buffer);
         let frame = Frame { encoding, plain_len: plain.len() as u32, stored, chunks };
         self.sender.send(Filled { kind, frame }).map_err(|_| Error::WriterStopped)?;
+        self.sending += began.elapsed();
         Ok(plain)
     }
 }

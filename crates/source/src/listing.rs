@@ -20,7 +20,7 @@ use std::thread;
 use icecore_format::entry::{PathBytes, compare_paths};
 use icecore_format::snapshot::Problem;
 
-pub use self::entries::Entries;
+pub use self::entries::{Changes, Entries};
 use self::log::{Chunk, Spool};
 use self::walk::{Found, Place, Walk};
 use crate::excludes::Excludes;
@@ -200,6 +200,15 @@ impl Listing {
     /// back what was put aside, and they end it.
     pub fn iter(&self) -> Entries<'_> {
         Entries::new(self)
+    }
+
+    /// The entries that an earlier listing of the same roots does not have, or not with the same stat; and those whose
+    /// number in it, counted from 0 in manifest order, is among `also` (ascending). No path is built for the others.
+    ///
+    /// # Errors
+    /// As those of [`iter`](Self::iter), of either listing.
+    pub fn changes_since<'l>(&'l self, before: &'l Self, also: &'l [u64]) -> io::Result<Changes<'l>> {
+        Changes::new(self, before, also)
     }
 }
 

@@ -105,6 +105,11 @@ impl Opened {
 }
 
 impl Tree {
+    /// The devices that the roots stand on; without those that cannot be told.
+    pub fn devices(&self) -> Vec<u64> {
+        self.opened.iter().filter_map(|root| Some(root.stat().ok()?.device)).collect()
+    }
+
     /// Opens `roots`; a link in place of a root is followed.
     ///
     /// # Errors

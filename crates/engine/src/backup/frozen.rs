@@ -25,9 +25,9 @@ use icecore_source::capture::{CaptureError, CapturePlan, Cloner};
 use icecore_source::window::{Closed as ClosedWindow, Window, WindowError};
 
 use self::snapshot::Prepared;
-use self::warm::warm;
+use self::warm::{Warm, warm};
 use super::night::Night;
-use super::pass::{Base, Finished};
+use super::pass::{Base, Calm, Finished};
 use super::{Freeze, OnWindowFailure, Report, Story};
 use crate::error::{Error, Result};
 use crate::progress::Phase;
@@ -60,7 +60,8 @@ pub(super) fn backup(story: &Story<'_>, freeze: &Freeze) -> Result<Report> {
             });
         }
         let keep = !again && freeze.on_failure == OnWindowFailure::KeepFuzzy;
-        let attempt = Attempt { story, freeze, base, predicted: ready.predicted, keep };
+        let calm = ready.calm.as_ref();
+        let attempt = Attempt { story, freeze, base, calm, predicted: ready.predicted, keep };
         let done = match ready.means {
             Means::Reading(cloners) => attempt.by_reading(cloners, &mut night),
             Means::Snapshot(snapshot) => attempt.by_snapshot(*snapshot, &mut night),
@@ -94,6 +95,8 @@ enum Means {
 struct Ready {
     means: Means,
     base: Option<Base>,
+    /// What the base was made of a moment ago.
+    calm: Option<Calm>,
     predicted: Duration,
     entries: u64,
     /// Bytes that the window will have to read.
@@ -110,16 +113,19 @@ impl Ready {
     ) -> Result<Self> {
         if let Some(prepared) = Prepared::choose(story, plan)? {
             let (predicted, entries) = (OVERHEAD + prepared.takes, prepared.entries);
-            return Ok(Self { means: Means::Snapshot(Box::new(prepared)), base, predicted, entries, hot_bytes: 0 });
+            let means = Means::Snapshot(Box::new(prepared));
+            return Ok(Self { means, base, calm: None, predicted, entries, hot_bytes: 0 });
         }
         let cloners = plan.cloners(&story.tree, story.job.threads).map_err(capture)?;
-        let warm = warm(story, freeze, base, night)?;
+        let warm = warm(story, freeze, base, cloners.is_some(), night)?;
+        let threads = story.job.threads.max(1) as f64;
         let (securing, hot_bytes) = match &cloners {
-            Some(cloners) => (CLONE.mul_f64(warm.hot_files as f64 / cloners.len().max(1) as f64), 0),
-            None => (warm.reading, warm.hot_bytes),
+            Some(_) => (CLONE.mul_f64(warm.hot_files as f64) + warm.effort.elsewhere, 0),
+            None => (warm.effort.reading, warm.hot_bytes),
         };
-        let predicted = OVERHEAD + warm.listing + securing;
-        Ok(Self { means: Means::Reading(cloners), base: warm.base, predicted, entries: warm.entries, hot_bytes })
+        let predicted = OVERHEAD + warm.listing + warm.effort.deciding + securing.div_f64(threads);
+        let Warm { base, calm, entries, .. } = warm;
+        Ok(Self { means: Means::Reading(cloners), base, calm, predicted, entries, hot_bytes })
     }
 }
 
@@ -128,6 +134,7 @@ struct Attempt<'a> {
     story: &'a Story<'a>,
     freeze: &'a Freeze,
     base: Option<Base>,
+    calm: Option<&'a Calm>,
     predicted: Duration,
     /// What was secured is kept even if the window was too long.
     keep: bool,

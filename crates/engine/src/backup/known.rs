@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::iter::Peekable;
 
 use icecore_format::entry::{Content, Entry, File, Node, Piece, Timestamp, compare_paths};
 use icecore_format::manifest::{Entries, ManifestReader, ReadError, ReadFault, Root, pieces};
@@ -26,7 +25,11 @@ pub(crate) struct Parent<'r> {
     index: &'r Index,
     reader: &'r ChunkReader,
     root: Root,
-    entries: Option<Peekable<Entries<'r, ChunkReader>>>,
+    entries: Option<Entries<'r, ChunkReader>>,
+    /// What comes next of them, if that was read.
+    ahead: Option<Entry>,
+    /// Only some paths are asked for: what stands between them need not be read, and is not counted as removed.
+    sparse: bool,
     renames: Option<HashMap<u64, (u32, u32)>>,
     paths: Vec<u8>,
     /// Entries of the parent that the listing does not have.
@@ -37,12 +40,14 @@ pub(crate) struct Parent<'r> {
 
 impl<'r> Parent<'r> {
     pub(crate) fn new(index: &'r Index, reader: &'r ChunkReader, root: Root) -> Self {
-        let entries = ManifestReader::new(reader, &root).entries().peekable();
+        let entries = ManifestReader::new(reader, &root).entries();
         Self {
             index,
             reader,
             root,
             entries: Some(entries),
+            ahead: None,
+            sparse: false,
             renames: None,
             paths: Vec::new(),
             removed: 0,
@@ -50,28 +55,46 @@ impl<'r> Parent<'r> {
         }
     }
 
+    /// Only some paths will be asked for.
+    pub(crate) fn sparse(self) -> Self {
+        Self { sparse: true, ..self }
+    }
+
     /// The parent's entry of that path. Paths must be asked for in manifest order.
     pub(crate) fn at(&mut self, path: &[u8]) -> Option<Entry> {
         loop {
             let entries = self.entries.as_mut()?;
-            match entries.peek()? {
-                Ok(entry) => match compare_paths(&entry.path, path) {
-                    Ordering::Less => self.removed += 1,
-                    Ordering::Equal => return entries.next()?.ok(),
-                    Ordering::Greater => return None,
-                },
-                Err(error) => {
-                    self.failure = Some(error.to_string());
-                    forget(self.index, error);
+            let entry = match self.ahead.take() {
+                Some(entry) => entry,
+                None => {
+                    if self.sparse {
+                        entries.seek(path);
+                    }
+                    match entries.next()? {
+                        Ok(entry) => entry,
+                        Err(error) => {
+                            self.failure = Some(error.to_string());
+                            forget(self.index, &error);
+                            continue;
+                        }
+                    }
+                }
+            };
+            match compare_paths(&entry.path, path) {
+                Ordering::Less => self.removed += 1,
+                Ordering::Equal => return Some(entry),
+                Ordering::Greater => {
+                    self.ahead = Some(entry);
+                    return None;
                 }
             }
-            entries.next();
         }
     }
 
     /// Counts what is left of the parent as removed.
     pub(crate) fn finish(&mut self) {
-        if let Some(entries) = &mut self.entries {
+        if let Some(entries) = self.entries.as_mut().filter(|_| !self.sparse) {
+            self.removed += u64::from(self.ahead.take().is_some());
             self.removed += entries.filter(Result::is_ok).count() as u64;
         }
     }

@@ -35,6 +35,11 @@ pub(super) struct Merge<'r> {
 }
 
 impl Merge<'_> {
+    /// Whether the same stat as in the listing of which the parent was made, and nothing else, calls an entry known.
+    pub(super) fn passes_over(&self) -> bool {
+        self.parent.is_some() && self.intact && !self.trust.nothing && self.always_read.is_none_or(Excludes::is_empty)
+    }
+
     pub(super) fn decide(&mut self, listed: Listed) -> Item {
         let before = self.parent.as_mut().and_then(|parent| parent.at(&listed.path));
         if listed.stat.kind != Kind::Directory && listed.stat.links > 1 {

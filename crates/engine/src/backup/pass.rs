@@ -1,7 +1,8 @@
 //! One pass over a listing: into a manifest, or, in a freeze window, only what is hot.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Instant;
+use std::io;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select_biased};
 use icecore_format::entry::{Node, PathBytes, Timestamp};
@@ -9,7 +10,7 @@ use icecore_format::manifest::Root as ManifestRoot;
 use icecore_format::snapshot::{Problem, Totals};
 use icecore_repo::{ChunkReader, ChunkWriter, Session};
 use icecore_source::capture::Cloner;
-use icecore_source::{Excludes, Kind, Listing, Tree};
+use icecore_source::{Excludes, Kind, Listed, Listing, Tree};
 
 use super::Job;
 use super::known::{Parent, Trust};
@@ -52,6 +53,36 @@ pub(super) struct Finished {
     pub(super) changed: bool,
     /// Regular files that were read, and their bytes.
     pub(super) hot: (u64, u64),
+    /// Entries of the listing, by number from 0 on, of which the same stat does not say that they are still the same.
+    pub(super) unsure: Vec<u64>,
+    pub(super) effort: Effort,
+}
+
+/// What the base's manifest was made of. What a later listing has with the same stat is known.
+pub(super) struct Calm {
+    pub(super) listing: Listing,
+    /// As in [`Finished`].
+    pub(super) unsure: Vec<u64>,
+}
+
+/// Regular files that are hot.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Hot {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// Bytes of those on other devices than the roots.
+    pub(super) elsewhere: u64,
+}
+
+/// What a pass took, without what a freeze window would not do: compressing and storing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Effort {
+    /// Telling what is hot.
+    pub(super) deciding: Duration,
+    /// Reading, cutting and hashing, by all threads together.
+    pub(super) reading: Duration,
+    /// The part of it for files on other devices than the roots: other file systems below them.
+    pub(super) elsewhere: Duration,
 }
 
 /// What was secured in the freeze window, in manifest order.
@@ -78,6 +109,8 @@ pub(super) struct Pass<'a> {
     pub(super) listing: &'a Listing,
     pub(super) session: &'a Session,
     pub(super) base: Option<Base>,
+    /// The listing that the base was made of, if a capture may pass over what is the same.
+    pub(super) calm: Option<&'a Calm>,
     pub(super) always_read: Option<&'a Excludes>,
     /// When everything stopped changing, as in a snapshot; `None`: what is read is alive.
     pub(super) fixed: Option<Timestamp>,
@@ -90,13 +123,13 @@ impl Pass<'_> {
         let mut finisher = Finisher::new(self.session.writer()?, self.listing, night);
         let writers = (0..self.job.threads.max(1)).map(|_| self.session.writer());
         let writers = writers.collect::<std::result::Result<Vec<_>, _>>()?;
-        let (removed, failure) = self.run(&mut finisher, without_cloners(writers), captured, None)?;
+        let Ran { removed, failure, effort } = self.run(&mut finisher, without_cloners(writers), captured, None)?;
         finisher.night.entries_removed += removed;
         if let Some(why) = failure {
             let sentence = format!("the parent's manifest could not be read, files were read again: {why}");
             finisher.night.failure.get_or_insert(sentence);
         }
-        finisher.finish()
+        Ok(Finished { effort, ..finisher.finish()? })
     }
 
     /// Secures what is hot: by a clone, or else by reading it, and then new content goes where the writers put it. Ends with
@@ -107,20 +140,22 @@ impl Pass<'_> {
         Ok(captured)
     }
 
-    /// Entries and bytes that are hot, without reading any.
-    pub(super) fn count_hot(&self) -> Result<(u64, u64)> {
+    /// What is hot, without reading any of it.
+    pub(super) fn count_hot(&self) -> Result<Hot> {
         let reader = self.reader();
         let mut merge = self.merge(reader.as_ref());
-        let (mut files, mut bytes) = (0, 0);
+        let home = self.tree.devices();
+        let mut hot = Hot::default();
         for listed in self.listing.iter() {
             if let Item::Hot { listed, .. } = merge.decide(listed.map_err(Error::Listing)?)
                 && listed.stat.kind == Kind::File
             {
-                files += 1;
-                bytes += listed.stat.size;
+                hot.files += 1;
+                hot.bytes += listed.stat.size;
+                hot.elsewhere += if home.contains(&listed.stat.device) { 0 } else { listed.stat.size };
             }
         }
-        Ok((files, bytes))
+        Ok(hot)
     }
 
     fn reader(&self) -> Option<ChunkReader> {
@@ -142,19 +177,23 @@ impl Pass<'_> {
         }
     }
 
-    /// Sends every entry through the pipeline into the sink. Gives how many entries the base had more, and why it stopped
-    /// being of use.
+    /// Sends every entry through the pipeline into the sink.
     fn run<S: Sink>(
         &self,
         sink: &mut S,
         workers: Vec<(ChunkWriter, Option<Cloner>)>,
         captured: Option<Captured>,
         deadline: Option<Instant>,
-    ) -> Result<(u64, Option<String>)> {
+    ) -> Result<Ran> {
         let params = self.archive.repository.config().cut;
         let reader = self.reader();
         let mut merge = self.merge(reader.as_ref());
-        std::thread::scope(|scope| {
+        // In the freeze window every entry costs: only what is not the same as a moment ago is looked at.
+        let calm = self.calm.filter(|_| deadline.is_some() && merge.passes_over());
+        merge.parent = merge.parent.map(|parent| if calm.is_some() { parent.sparse() } else { parent });
+        let old_is_stored = merge.intact;
+        let home = self.tree.devices();
+        let effort = std::thread::scope(|scope| {
             let mut pipeline = Pipeline::default();
             let team = Team::new(workers.len());
             let mut running = Vec::new();
@@ -162,49 +201,83 @@ impl Pass<'_> {
                 let storer = FileStorer::new(self.tree, &params, self.job.clock, self.progress, writer)
                     .until(deadline)
                     .fixed_at(self.fixed)
-                    .proving_with(self.base.map(|_| self.archive))
+                    .proving_with(self.base.map(|_| self.archive), old_is_stored)
                     .member_of(team.clone());
                 let (work, results) = pipeline.ends();
-                running.push(scope.spawn(move || work_off(storer, cloner, &work, results)));
+                let home = &home;
+                running.push(scope.spawn(move || work_off(storer, cloner, home, &work, results)));
             }
             // From here on only the members keep the team together.
             drop(team);
-            let filled = self.fill(&mut pipeline, &mut merge, sink, captured);
+            let filled = self.fill(&mut pipeline, &mut merge, sink, captured, calm);
             pipeline.close();
-            let mut worked = Ok(());
+            let mut worked: Result<Effort> = Ok(Effort::default());
             for worker in running {
-                worked = worked.and(worker.join().unwrap_or(Err(Error::WorkerPanicked)));
+                let one = worker.join().unwrap_or(Err(Error::WorkerPanicked));
+                worked = worked.and_then(|all: Effort| Ok(all.with(one?)));
             }
             // A worker's failure is the cause of a pipeline that ended early.
-            worked.and(filled)
+            worked.and_then(|worked| Ok(Effort { deciding: filled?, ..worked }))
         })?;
-        let Some(mut parent) = merge.parent else { return Ok((0, None)) };
+        let Some(mut parent) = merge.parent else { return Ok(Ran { removed: 0, failure: None, effort }) };
         parent.finish();
-        Ok((parent.removed, parent.failure))
+        Ok(Ran { removed: parent.removed, failure: parent.failure, effort })
     }
 
+    /// Gives how long it took to tell what is hot.
     fn fill<S: Sink>(
         &self,
         pipeline: &mut Pipeline,
         merge: &mut Merge<'_>,
         sink: &mut S,
         mut captured: Option<Captured>,
-    ) -> Result<()> {
+        calm: Option<&Calm>,
+    ) -> Result<Duration> {
+        let (mut deciding, mut began) = (Duration::ZERO, Instant::now());
         let mut batch = Batch::default();
-        for listed in self.listing.iter() {
+        let entries: Box<dyn Iterator<Item = io::Result<Listed>>> = match calm {
+            Some(Calm { listing, unsure }) => {
+                Box::new(self.listing.changes_since(listing, unsure).map_err(Error::Listing)?)
+            }
+            None => Box::new(self.listing.iter()),
+        };
+        for listed in entries {
             let mut item = merge.decide(listed.map_err(Error::Listing)?);
             if let Some(captured) = &mut captured {
                 item = captured.instead_of(item)?;
             }
             batch.push(item);
             if batch.is_full() {
+                deciding += began.elapsed();
                 self.progress.check()?;
                 pipeline.send(std::mem::take(&mut batch), sink, self.progress)?;
+                began = Instant::now();
             }
         }
+        deciding += began.elapsed();
         pipeline.send(batch, sink, self.progress)?;
-        pipeline.drain(sink, self.progress)
+        pipeline.drain(sink, self.progress)?;
+        Ok(deciding)
     }
+}
+
+impl Effort {
+    fn with(self, other: Self) -> Self {
+        Self {
+            deciding: self.deciding + other.deciding,
+            reading: self.reading + other.reading,
+            elsewhere: self.elsewhere + other.elsewhere,
+        }
+    }
+}
+
+/// What a run gives besides what the sink took.
+struct Ran {
+    /// Entries that the base had and the listing has not.
+    removed: u64,
+    /// Why the base stopped being of use.
+    failure: Option<String>,
+    effort: Effort,
 }
 
 fn without_cloners(writers: Vec<ChunkWriter>) -> Vec<(ChunkWriter, Option<Cloner>)> {
@@ -262,13 +335,16 @@ impl Sink for Captured {
 }
 
 /// One worker: turns the hot entries of its batches into stored ones, or into cloned ones, and helps others with large files.
+/// `home` are the devices of the roots.
 fn work_off(
     mut storer: FileStorer<'_>,
     mut cloner: Option<Cloner>,
+    home: &[u64],
     work: &Receiver<(u64, Batch)>,
     results: Results,
-) -> Result<()> {
+) -> Result<Effort> {
     let stretches = storer.stretches();
+    let mut effort = Effort::default();
     loop {
         // Parts of files come first: their batches are the ones that the manifest waits for.
         select_biased! {
@@ -276,18 +352,27 @@ fn work_off(
                 storer.help(stretch);
             },
             recv(work) -> batch => match batch {
-                Ok((number, batch)) => results.send(number, store_batch(&mut storer, cloner.as_mut(), batch)?),
+                Ok((number, batch)) => {
+                    results.send(number, store_batch(&mut storer, cloner.as_mut(), home, &mut effort, batch)?);
+                }
                 Err(_) => break,
             },
         }
     }
     storer.help_to_the_end();
+    effort.reading = storer.reading();
     storer.finish()?;
     results.end_well();
-    Ok(())
+    Ok(effort)
 }
 
-fn store_batch(storer: &mut FileStorer<'_>, mut cloner: Option<&mut Cloner>, mut batch: Batch) -> Result<Batch> {
+fn store_batch(
+    storer: &mut FileStorer<'_>,
+    mut cloner: Option<&mut Cloner>,
+    home: &[u64],
+    effort: &mut Effort,
+    mut batch: Batch,
+) -> Result<Batch> {
     for item in &mut batch.items {
         let Item::Hot { listed, parent, cloned } = item else { continue };
         if let Some(cloner) = &mut cloner {
@@ -301,7 +386,11 @@ fn store_batch(storer: &mut FileStorer<'_>, mut cloner: Option<&mut Cloner>, mut
             Node::File(file) if file.size >= CLASS_KEPT_FROM => Some(file),
             _ => None,
         });
+        let already = storer.reading();
         let outcome = storer.store(listed, before, cloned.take())?;
+        if !home.contains(&listed.stat.device) {
+            effort.elsewhere += storer.reading() - already;
+        }
         let path = std::mem::take(&mut listed.path);
         *item = Item::Stored { path, outcome, parent: parent.take() };
     }

@@ -204,6 +204,9 @@ pub(super) struct Finisher {
     groups: BTreeSet<u32>,
     changed: bool,
     hot: (u64, u64),
+    /// Items taken so far.
+    taken: u64,
+    unsure: Vec<u64>,
     listed_problems: HashSet<PathBytes>,
     /// What has further links to come, by its path.
     linked: HashMap<PathBytes, Linked>,
@@ -222,6 +225,8 @@ impl Finisher {
             groups: BTreeSet::new(),
             changed: false,
             hot: (0, 0),
+            taken: 0,
+            unsure: Vec::new(),
             listed_problems: listing.problems().iter().map(|problem| problem.path.clone()).collect(),
             linked: HashMap::new(),
         }
@@ -240,6 +245,8 @@ impl Finisher {
             groups: self.groups,
             changed: self.changed,
             hot: self.hot,
+            unsure: self.unsure,
+            effort: Default::default(),
         })
     }
 
@@ -309,8 +316,25 @@ fn is_missing(node: &Node) -> bool {
     matches!(node, Node::File(file) if file.content == Content::Missing)
 }
 
+/// Whether the same stat will not do to call an entry known the next time.
+fn is_unsure(item: &Item) -> bool {
+    match item {
+        Item::Known { .. } => false,
+        Item::Stored { outcome, .. } => {
+            let racy = |entry: &Entry| matches!(&entry.node, Node::File(file) if file.racy) || is_missing(&entry.node);
+            outcome.problem.is_some() || outcome.entry.as_ref().is_none_or(racy)
+        }
+        // It is as sure as the first link, and that may have been read a moment ago.
+        Item::Link { .. } | Item::Hot { .. } => true,
+    }
+}
+
 impl Sink for Finisher {
     fn take(&mut self, item: Item, progress: &Progress) -> Result<()> {
+        if is_unsure(&item) {
+            self.unsure.push(self.taken);
+        }
+        self.taken += 1;
         match item {
             Item::Known { entry, how } => {
                 progress.done(entry.size());

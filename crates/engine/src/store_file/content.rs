@@ -9,7 +9,7 @@ use icecore_format::manifest::PieceWriter;
 use icecore_source::{ReadAt, Stat};
 
 use super::extents::{Extent, Extents};
-use super::proof::{OldChunks, next_cut};
+use super::proof::{Next, OldChunks, next_cut};
 use super::{Failure, FileStorer, READ_SIZE, Readable, read};
 use crate::error::Error;
 
@@ -33,8 +33,6 @@ impl FileStorer<'_> {
             (None, None) => Class::default(),
         };
         let cutter = Cutter::new(class, self.params);
-        // Pages are cut without looking at them: there is nothing to prove.
-        let before = before.filter(|before| !matches!(before.class, Class::Pages { .. }));
         let reader = before.and_then(|_| self.take_reader());
         let old = match (&reader, before) {
             (Some(reader), Some(before)) => OldChunks::new(reader, &before.content, &cutter),
@@ -114,10 +112,13 @@ impl FileStorer<'_> {
         let mut before = old.at(offset);
         loop {
             let data = &self.buffer[start..end];
-            if let Some((len, id)) = next_cut(cutter, data, offset, last, before, |bytes| self.writer.id(bytes)) {
+            let next = next_cut(cutter, data, offset, last, before, |bytes| self.writer.id(bytes));
+            if let Some(Next { len, id, same }) = next {
                 let bytes = &data[..len];
                 let id = id.unwrap_or_else(|| self.writer.id(bytes));
-                self.writer.store_hashed(id, bytes)?;
+                if !(same && self.old_is_stored) {
+                    self.writer.store_hashed(id, bytes)?;
+                }
                 pieces.push(Piece::Chunk { id, len: len as u32 }, &mut self.writer).map_err(Error::WriteManifest)?;
                 start += len;
                 offset += len as u64;

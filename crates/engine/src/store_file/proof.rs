@@ -4,7 +4,8 @@
 //! to the id of a chunk that began there before, and that chunk was *closed*, a cut from scratch ends there too, and
 //! the gear need not run over them. Closed is what ended by its own bytes, or at the maximum length. What ended with
 //! its extent, at a hole or at the end of the file, would go on if more followed: it proves a cut only where the extent
-//! ends there again.
+//! ends there again. The same holds of pages, whose cuts need no proof; but a chunk that is the old one need not be looked
+//! up in the index again.
 
 use std::ops::Range;
 
@@ -76,8 +77,18 @@ impl<'r> OldChunks<'r> {
     }
 }
 
+/// The chunk that begins where it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Next {
+    pub(super) len: usize,
+    /// Its id, if it had to be computed to know where it ends.
+    pub(super) id: Option<ChunkId>,
+    /// It is the old chunk.
+    pub(super) same: bool,
+}
+
 /// Exactly the length that [`Cutter::next`] gives for `data`, `offset` and `last`, proven by the `old` chunk at
-/// `offset` where that is possible; and the chunk's id, if it had to be computed for that.
+/// `offset` where that is possible.
 pub(super) fn next_cut(
     cutter: &Cutter,
     data: &[u8],
@@ -85,21 +96,23 @@ pub(super) fn next_cut(
     last: bool,
     old: Option<OldChunk>,
     hash: impl Fn(&[u8]) -> ChunkId,
-) -> Option<(usize, Option<ChunkId>)> {
+) -> Option<Next> {
     let decides = last || data.len() >= cutter.max_chunk();
     let old = old.filter(|old| {
         let len = old.len as usize;
         let ends = last && len == data.len();
         decides && len <= cutter.max_chunk() && (ends || old.closed && len <= data.len())
     });
-    let Some(old) = old else { return Some((cutter.next(data, offset, last)?, None)) };
+    let Some(old) = old else {
+        return Some(Next { len: cutter.next(data, offset, last)?, id: None, same: false });
+    };
     let id = hash(&data[..old.len as usize]);
     if id == old.id {
-        return Some((old.len as usize, Some(id)));
+        return Some(Next { len: old.len as usize, id: Some(id), same: true });
     }
     let len = cutter.next(data, offset, last)?;
     // The change may have left the end where it was.
-    Some((len, (len == old.len as usize).then_some(id)))
+    Some(Next { len, id: (len == old.len as usize).then_some(id), same: false })
 }
 
 #[cfg(test)]
@@ -159,9 +172,9 @@ mod tests {
             while from < data.len() {
                 let seen = &data[from..data.len().min(from + window)];
                 let (offset, last) = ((at + from) as u64, from + window >= data.len());
-                let (len, id) =
+                let Next { len, id, same } =
                     next_cut(cutter, seen, offset, last, old.at(offset), hash).expect("the window is enough");
-                proven += usize::from(id.is_some());
+                proven += usize::from(same);
                 pieces.push(Piece::Chunk { id: id.unwrap_or_else(|| hash(&seen[..len])), len: len as u32 });
                 from += len;
             }

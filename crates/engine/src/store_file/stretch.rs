@@ -7,7 +7,7 @@ use icecore_format::cut::Cutter;
 use icecore_format::entry::Piece;
 use icecore_format::id::ChunkId;
 
-use super::proof::{OldChunk, next_cut};
+use super::proof::{Next, OldChunk, next_cut};
 use super::{Failure, FileStorer, READ_SIZE, Readable, read};
 
 /// A part of a large file that somebody is to store: the chunks that begin in its range.
@@ -43,6 +43,8 @@ struct Cut {
     start: u64,
     end: u64,
     id: Option<ChunkId>,
+    /// It is the chunk that began there before.
+    same: bool,
 }
 
 /// The bytes of a file that the buffer holds.
@@ -63,8 +65,13 @@ impl Loaded {
 }
 
 impl FileStorer<'_> {
-    /// Stores a stretch and tells its owner.
+    /// Stores a stretch of a file of another thread's.
     pub(crate) fn help(&mut self, stretch: Stretch) {
+        self.timed(|storer| storer.store_for_owner(stretch));
+    }
+
+    /// Stores a stretch and tells its owner.
+    pub(super) fn store_for_owner(&mut self, stretch: Stretch) {
         if let Some(stored) = self.store_stretch(&stretch).transpose() {
             // An owner that failed does not listen any more.
             drop(stretch.done.send(stored));
@@ -118,7 +125,9 @@ impl FileStorer<'_> {
         for cut in cuts {
             let bytes = &self.buffer[loaded.place(cut.start..cut.end)];
             let id = cut.id.unwrap_or_else(|| self.writer.id(bytes));
-            self.writer.store_hashed(id, bytes)?;
+            if !(cut.same && self.old_is_stored) {
+                self.writer.store_hashed(id, bytes)?;
+            }
             pieces.push(Piece::Chunk { id, len: bytes.len() as u32 });
         }
         Ok(Some(Stored { pieces, end: at, shrunk }))
@@ -134,8 +143,9 @@ impl FileStorer<'_> {
         loop {
             let data = &self.buffer[loaded.place(at..u64::MAX)];
             let last = loaded.ended || loaded.range.end >= *extent_end;
-            if let Some((len, id)) = next_cut(cutter, data, at, last, before, |bytes| self.writer.id(bytes)) {
-                return Ok(Some(Cut { start: at, end: at + len as u64, id }));
+            let next = next_cut(cutter, data, at, last, before, |bytes| self.writer.id(bytes));
+            if let Some(Next { len, id, same }) = next {
+                return Ok(Some(Cut { start: at, end: at + len as u64, id, same }));
             }
             if last {
                 return Ok(None);

@@ -188,7 +188,7 @@ impl FileStorer<'_> {
         while stored.is_empty()
             && let Ok(stretch) = team.stretches.try_recv()
         {
-            self.help(stretch);
+            self.store_for_owner(stretch);
         }
         // Only a panic lets go of a stretch whose turn came without a word.
         stored.recv().unwrap_or(Err(Failure::Backup(Error::WorkerPanicked)))

@@ -1,6 +1,7 @@
 //! Whoever reads a file, and whatever is known of it, its pieces are the same.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::thread;
 
 use icecore_format::cut::Cdc;
 use icecore_format::entry::{Class, Content, Piece};
+use icecore_format::id::ChunkId;
 use icecore_format::keys::Secret;
 use icecore_format::manifest::pieces;
 use icecore_format::snapshot::ProblemKind;
@@ -68,7 +70,7 @@ impl Place {
     fn storer(&self, session: &Session, prove: bool) -> FileStorer<'_> {
         let writer = session.writer().unwrap();
         FileStorer::new(&self.tree, &self.params, &|| NOW, &self.progress, writer)
-            .proving_with(prove.then_some(&self.archive))
+            .proving_with(prove.then_some(&self.archive), prove)
     }
 
     /// Stores the file by so many threads, in stretches of that many bytes.
@@ -235,6 +237,50 @@ fn what_many_threads_stored_comes_back() {
         back.extend_from_slice(&reader.chunk(&id).unwrap());
     }
     assert!(back == bytes);
+}
+
+/// An old chunk that is met again is looked up, unless all of them are known to stand in the index.
+#[test]
+fn what_the_index_lost_is_stored_again_where_it_is_met() {
+    let database = [b"SQLite format 3\0\x10\0".to_vec(), noise(4, 60_000)].concat();
+    for (content, class) in [(database, Class::Pages { page: 4096 }), (noise(5, 60_000), Class::Opaque)] {
+        for team in [(1, u64::MAX), (2, 10_000)] {
+            let place = Place::new();
+            fs::write(place.path(), &content).unwrap();
+            let listed = place.listed();
+            let session = place.session();
+            let stored = place.store(&session, &listed, None, false, team);
+            session.close().unwrap();
+            let before = file_of(&stored);
+            assert_eq!(before.class, class);
+            let reader = place.archive.reader().unwrap();
+            let ids: Vec<_> = pieces(&reader, &before.content).filter_map(|piece| chunk_of(piece.unwrap())).collect();
+            ids.iter().for_each(|id| place.archive.index.forget_chunk(id).unwrap());
+            let met_again = |is_stored| {
+                let session = place.session();
+                let storer = |writer| {
+                    FileStorer::new(&place.tree, &place.params, &|| NOW, &place.progress, writer)
+                        .proving_with(Some(&place.archive), is_stored)
+                        .member_of(Team::with_sizes(1, 1, team.1))
+                };
+                let mut storer = storer(session.writer().unwrap());
+                let again = storer.store(&listed, Some(before), None).unwrap();
+                storer.finish().unwrap();
+                assert_eq!(file_of(&again).content, before.content);
+                session.close().unwrap().written.chunks
+            };
+            assert_eq!(met_again(true), 0, "nothing is looked up");
+            assert_eq!(met_again(false), ids.iter().collect::<HashSet<_>>().len() as u64);
+            assert_eq!(met_again(false), 0, "all of it stands there again");
+        }
+    }
+}
+
+fn chunk_of(piece: Piece) -> Option<ChunkId> {
+    match piece {
+        Piece::Chunk { id, .. } => Some(id),
+        Piece::Hole { .. } => None,
+    }
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Reading a listing from its first entry to its last.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use icecore_format::entry::PathBytes;
+use icecore_format::entry::{PathBytes, compare_paths};
 
 use super::log::{Chunk, ChunkId};
 use super::record::{self, Record};
@@ -57,15 +58,31 @@ impl<'l> Entries<'l> {
         Self { listing, next_top: 0, path: Vec::new(), levels: Vec::new(), current: None, at_hand: VecDeque::new() }
     }
 
+    /// Goes to the next entry, whose path then is the current one. After an error there is none.
+    fn advance(&mut self) -> io::Result<Option<Stat>> {
+        while !self.levels.is_empty() {
+            match self.next_below() {
+                Ok(Some(stat)) => return Ok(Some(stat)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.levels.clear();
+                    self.next_top = self.listing.tops.len();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(self.next_top())
+    }
+
     /// The next root.
-    fn next_top(&mut self) -> Option<Listed> {
+    fn next_top(&mut self) -> Option<Stat> {
         let top = self.listing.tops.get(self.next_top)?;
         self.next_top += 1;
         self.path.clone_from(&top.path);
         if let Some(number) = top.number {
             self.enter(number);
         }
-        Some(Listed { path: self.path.clone(), stat: top.stat })
+        Some(top.stat)
     }
 
     /// Begins the directory whose path is the current one.
@@ -79,16 +96,15 @@ impl<'l> Entries<'l> {
     }
 
     /// The next entry of the deepest directory; `None` if it has none left.
-    fn next_below(&mut self) -> io::Result<Option<Listed>> {
+    fn next_below(&mut self) -> io::Result<Option<Stat>> {
         let Some((stat, child)) = self.next_record()? else {
             self.levels.pop();
             return Ok(None);
         };
-        let listed = Listed { path: self.path.clone(), stat };
         if let Some(number) = child {
             self.enter(number);
         }
-        Ok(Some(listed))
+        Ok(Some(stat))
     }
 
     /// Reads a record of the deepest directory, whose path then is the current one, and the number of
@@ -125,18 +141,64 @@ impl Iterator for Entries<'_> {
     type Item = io::Result<Listed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.levels.is_empty() {
-            match self.next_below() {
-                Ok(Some(listed)) => return Some(Ok(listed)),
-                Ok(None) => {}
+        self.advance().map(|stat| Some(Listed { path: self.path.clone(), stat: stat? })).transpose()
+    }
+}
+
+/// The entries of a listing that an earlier one does not have as they are now, in manifest order.
+#[derive(Debug)]
+pub struct Changes<'l> {
+    now: Entries<'l>,
+    before: Entries<'l>,
+    /// The stat of the current entry of `before`, and that entry's number in it, from 0 on.
+    ahead: Option<Stat>,
+    number: u64,
+    /// Numbers in `before`, ascending.
+    also: &'l [u64],
+}
+
+impl<'l> Changes<'l> {
+    pub(super) fn new(now: &'l Listing, before: &'l Listing, also: &'l [u64]) -> io::Result<Self> {
+        let mut before = Entries::new(before);
+        let ahead = before.advance()?;
+        Ok(Self { now: Entries::new(now), before, ahead, number: 0, also })
+    }
+
+    /// Whether the entry of now's current path stood in `before` with the same stat, and need not be given.
+    fn is_same(&mut self, stat: &Stat) -> io::Result<bool> {
+        while let Some(ahead) = &self.ahead {
+            match compare_paths(&self.before.path, &self.now.path) {
+                Ordering::Less => {
+                    self.ahead = self.before.advance()?;
+                    self.number += 1;
+                }
+                Ordering::Equal => return Ok(ahead == stat && self.also.binary_search(&self.number).is_err()),
+                Ordering::Greater => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Iterator for Changes<'_> {
+    type Item = io::Result<Listed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let stat = match self.now.advance() {
+                Ok(stat) => stat?,
+                Err(error) => return Some(Err(error)),
+            };
+            match self.is_same(&stat) {
+                Ok(true) => {}
+                Ok(false) => return Some(Ok(Listed { path: self.now.path.clone(), stat })),
                 Err(error) => {
-                    self.levels.clear();
-                    self.next_top = self.listing.tops.len();
+                    // Nothing can be compared any more: everything counts as changed.
+                    self.ahead = None;
                     return Some(Err(error));
                 }
             }
         }
-        self.next_top().map(Ok)
     }
 }
 

@@ -473,3 +473,39 @@ fn listing_leaves_access_times_alone() {
         skip("this file system keeps no access times: the test shows nothing");
     }
 }
+
+#[test]
+fn changes_are_what_an_earlier_listing_does_not_have() {
+    let temp = temp();
+    let root = temp.path();
+    fill(root, &["a/1", "a/2", "b/c/3", "b/c/4", "b-", "d/5", "gone/6", "kept/7", "z"]);
+    for rules in [rules(), Rules { spool: Some(std::env::temp_dir()), memory: 0, ..rules() }] {
+        let before = list(root, &rules);
+        assert_eq!(before.changes_since(&before, &[]).unwrap().count(), 0);
+        let every: Vec<u64> = (0..before.entries()).collect();
+        let given: Vec<_> = before.changes_since(&before, &every).unwrap().map(Result::unwrap).collect();
+        assert_eq!(given, all(&before));
+
+        fs::write(root.join("a/2"), "longer than it was").unwrap();
+        fs::remove_file(root.join("b/c/3")).unwrap();
+        fs::remove_dir_all(root.join("gone")).unwrap();
+        fill(root, &["a/1a", "b/new/dir/8", "zz"]);
+        let now = list(root, &rules);
+        let known = all(&before);
+        // Number 0 is the root itself, which has changed anyway; the last one stands for a file that has not.
+        let also = [known.len() as u64 - 1];
+        let expected: Vec<_> =
+            all(&now).into_iter().filter(|listed| !known[..known.len() - 1].contains(listed)).collect();
+        assert!(expected.iter().any(|listed| listed.path == b"z") && !expected.iter().any(|it| it.path == b"kept/7"));
+        let given: Vec<_> = now.changes_since(&before, &also).unwrap().map(Result::unwrap).collect();
+        assert_eq!(given, expected);
+
+        let empty = TempDir::new().unwrap();
+        let nothing = list(empty.path(), &rules);
+        assert_eq!(now.changes_since(&nothing, &[]).unwrap().count() as u64, now.entries());
+        fill(root, &["b/c/3", "gone/6"]);
+        fs::remove_file(root.join("a/1a")).unwrap();
+        fs::remove_dir_all(root.join("b/new")).unwrap();
+        fs::remove_file(root.join("zz")).unwrap();
+    }
+}

@@ -9,7 +9,7 @@ use icecore_source::capture::{Cloner, expect_writable};
 use icecore_source::{Kind, Listing, Stat};
 
 use super::super::night::Night;
-use super::super::pass::{Captured, Secured};
+use super::super::pass::{Captured, Pass, Secured};
 use super::super::{Report, Story, Written, close};
 use super::{Attempt, Capture, capture, until};
 use crate::error::Result;
@@ -61,7 +61,8 @@ impl Attempt<'_> {
         }
         let listing = self.story.list()?;
         let listed = (self.story.job.clock)();
-        let captured = self.story.pass(&listing, session, self.base).capture(workers, deadline)?;
+        let pass = Pass { calm: self.calm, ..self.story.pass(&listing, session, self.base) };
+        let captured = pass.capture(workers, deadline)?;
         let violations = look_again(self.story, &captured);
         Ok(Given { listing, listed, captured, violations })
     }

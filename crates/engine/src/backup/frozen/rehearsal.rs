@@ -1,23 +1,17 @@
 //! A window as a backup's, of which nothing is stored.
 
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use icecore_format::snapshot::ThawedBy;
-use icecore_repo::Session;
-use icecore_source::Listing;
 
 use super::super::pass::Pass;
 use super::super::{Freeze, Job, Story};
 use super::snapshot::Prepared;
+use super::warm::{rate, timed};
 use super::{Attempt, CLONE, capture};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-
-/// How long a rehearsal reads, after the thaw, to know how fast it is: enough for a rate, too short to fill a disk with what
-/// waits.
-const SAMPLE: Duration = Duration::from_millis(250);
 
 /// What a rehearsal found.
 #[derive(Debug)]
@@ -63,7 +57,8 @@ pub fn rehearse(archive: &Archive, job: &Job<'_>, progress: &Progress) -> Result
     let Some(freeze) = &job.freeze else {
         return Err(Error::Nothing("this instance has no freezer: there is nothing to rehearse".to_owned()));
     };
-    let attempt = Attempt { story: &story, freeze, base: story.base, predicted: Duration::ZERO, keep: true };
+    let attempt =
+        Attempt { story: &story, freeze, base: story.base, calm: None, predicted: Duration::ZERO, keep: true };
     match Prepared::choose(&story, &freeze.capture)? {
         Some(prepared) => attempt.rehearse_snapshot(prepared),
         None => attempt.rehearse_listing(freeze),
@@ -79,19 +74,19 @@ impl Attempt<'_> {
         let session = story.session()?;
         let hot = story.pass(&listing, &session, self.base).count_hot()?;
         let threads = story.job.threads.max(1) as f64;
-        let (capture, rate, securing) = if cloners.is_some() {
-            ("clone", None, CLONE.mul_f64(hot.0 as f64 / threads))
-        } else {
-            let rate = self.sample(&listing, &session)?;
-            let seconds = rate.map_or(0.0, |rate| hot.1 as f64 / rate.max(1) as f64);
-            ("hold", rate, Duration::from_secs_f64(seconds))
+        let (capture, cloning, bytes) = match cloners {
+            Some(_) => ("clone", CLONE.mul_f64(hot.files as f64 / threads), hot.elsewhere),
+            None => ("hold", Duration::ZERO, hot.bytes),
         };
+        let rate = if bytes == 0 { None } else { rate(story, freeze, self.base, &listing, &session)? };
+        let reading = rate.map_or(0.0, |rate| bytes as f64 / rate.max(1) as f64);
+        let securing = cloning + Duration::from_secs_f64(reading);
         // What was read is dropped unstored, which spoils the session: nothing can be committed, and nothing is to be.
         let _ = session.close();
         Ok(Rehearsal {
             capture,
             entries: listing.entries(),
-            hot,
+            hot: (hot.files, hot.bytes),
             window: window.window,
             listing: took,
             rate,
@@ -100,22 +95,6 @@ impl Attempt<'_> {
             in_time: window.in_time,
             warnings: Vec::new(),
         })
-    }
-
-    /// Reads for a moment what is hot, by the same ways as the window does.
-    fn sample(&self, listing: &Listing, session: &Session) -> Result<Option<u64>> {
-        let Self { story, freeze, .. } = self;
-        let parking = session.parking(freeze.hold_memory, &freeze.spool);
-        let workers = (0..story.job.threads.max(1)).map(|_| Ok((session.parked_writer(&parking)?, None)));
-        let workers = workers.collect::<Result<Vec<_>>>()?;
-        let read_before = story.progress.bytes.load(Relaxed);
-        let began = Instant::now();
-        match story.pass(listing, session, self.base).capture(workers, began + SAMPLE) {
-            Ok(_) | Err(Error::WindowExceeded) => {}
-            Err(error) => return Err(error),
-        }
-        let read = story.progress.bytes.load(Relaxed) - read_before;
-        Ok((read > 0).then(|| (read as f64 / began.elapsed().as_secs_f64()) as u64))
     }
 
     fn rehearse_snapshot(&self, mut prepared: Prepared) -> Result<Rehearsal> {
@@ -131,7 +110,7 @@ impl Attempt<'_> {
         Ok(Rehearsal {
             capture: "snapshot",
             entries: listing.entries(),
-            hot,
+            hot: (hot.files, hot.bytes),
             window: window.window,
             listing: took,
             rate: None,
@@ -141,9 +120,4 @@ impl Attempt<'_> {
             warnings: prepared.destroy().err().map(|error| error.to_string()).into_iter().collect(),
         })
     }
-}
-
-fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
-    let began = Instant::now();
-    Ok((work()?, began.elapsed()))
 }

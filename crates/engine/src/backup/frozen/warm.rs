@@ -1,17 +1,35 @@
 //! Warm rounds: what changes is stored while the instance is alive, so that little is left for the window.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use icecore_repo::Session;
+use icecore_source::Listing;
+
 use super::super::night::Night;
-use super::super::pass::Base;
+use super::super::pass::{Base, Calm, Effort};
 use super::super::{Freeze, Story, close};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::Phase;
+
+/// With more entries than this that are not sure, the window looks at all of them (8 MiB of their numbers).
+const UNSURE: usize = 1 << 20;
+
+/// What it takes to compare an entry of one listing with that of another, for the prediction; measured on the machine of
+/// docs/benchmarks.md.
+const COMPARING: Duration = Duration::from_nanos(150);
+
+/// To read fewer bytes than this takes no longer than what is added for requests to the freezer anyway.
+const AT_ONCE: u64 = 4 << 20;
+
+/// How long is read to know how fast that is: enough for a rate, too short to fill a disk with what waits.
+const SAMPLE: Duration = Duration::from_millis(250);
 
 /// A further warm round pays while it leaves at most this share (in percent) of what the one before found hot.
 const PAYS: u64 = 70;
 
 /// What the warm rounds found.
+#[derive(Default)]
 pub(super) struct Warm {
     pub(super) base: Option<Base>,
     pub(super) entries: u64,
@@ -21,15 +39,26 @@ pub(super) struct Warm {
     pub(super) hot_files: u64,
     /// Their bytes.
     pub(super) hot_bytes: u64,
-    /// What it took to read and store them.
-    pub(super) reading: Duration,
+    /// What the base was made of.
+    pub(super) calm: Option<Calm>,
+    /// What it took to tell and to read them, and what else a window would not do left out.
+    pub(super) effort: Effort,
 }
 
 /// Does the rounds that are allowed, as long as they pay. Without a base the first of them stores everything, and only
-/// a second one tells what is hot.
-pub(super) fn warm(story: &Story<'_>, freeze: &Freeze, base: Option<Base>, night: &mut Night) -> Result<Warm> {
-    let (listing, reading) = (Duration::ZERO, Duration::ZERO);
-    let mut warm = Warm { base, entries: 0, listing, hot_files: 0, hot_bytes: 0, reading };
+/// a second one tells what is hot. If none is allowed, one look tells what the window will meet: all of that will be read,
+/// or, if it will be `cloned`, what stands on other devices.
+pub(super) fn warm(
+    story: &Story<'_>,
+    freeze: &Freeze,
+    base: Option<Base>,
+    cloned: bool,
+    night: &mut Night,
+) -> Result<Warm> {
+    if base.is_some() && freeze.warm_rounds == 0 {
+        return look(story, freeze, base, cloned);
+    }
+    let mut warm = Warm { base, ..Warm::default() };
     let needed = if base.is_none() { 2 } else { 0 };
     let mut before = None;
     for _ in 0..freeze.warm_rounds.max(needed) {
@@ -40,14 +69,18 @@ pub(super) fn warm(story: &Story<'_>, freeze: &Freeze, base: Option<Base>, night
         let session = story.session()?;
         let already = night.bytes_read;
         let stored = story.pass(&listing, &session, warm.base).store(None, std::mem::take(night));
-        let reading = began.elapsed() - listed;
         let (finished, closed) = close(session, stored)?;
         *night = finished.night;
         night.add(closed.written);
         // Everything in it was found or stored since the session began.
         let base = Some(Base { root: finished.root, intact_at: Some(closed.generation()) });
         let (hot_files, hot_bytes) = (finished.hot.0, night.bytes_read - already);
-        warm = Warm { base, entries: listing.entries(), listing: listed, hot_files, hot_bytes, reading };
+        let (entries, mut effort, unsure) = (listing.entries(), finished.effort, finished.unsure);
+        let calm = (unsure.len() <= UNSURE).then_some(Calm { listing, unsure });
+        if calm.is_some() && freeze.always_read.is_empty() && !story.job.rehash {
+            effort.deciding = effort.deciding.min(COMPARING.mul_f64(entries as f64));
+        }
+        warm = Warm { base, entries, listing: listed, hot_files, hot_bytes, calm, effort };
         let pays = before.is_none_or(|before: u64| hot_bytes.saturating_mul(100) <= before.saturating_mul(PAYS));
         if hot_bytes == 0 || !pays {
             break;
@@ -55,4 +88,49 @@ pub(super) fn warm(story: &Story<'_>, freeze: &Freeze, base: Option<Base>, night
         before = Some(hot_bytes);
     }
     Ok(warm)
+}
+
+/// Lists and counts, and, if there is much to read, reads a little of it to know how fast that is.
+fn look(story: &Story<'_>, freeze: &Freeze, base: Option<Base>, cloned: bool) -> Result<Warm> {
+    story.progress.enter(Phase::Warming);
+    let (listing, listed) = timed(|| story.list())?;
+    let session = story.session()?;
+    let (hot, deciding) = timed(|| story.pass(&listing, &session, base).count_hot())?;
+    let bytes = if cloned { hot.elsewhere } else { hot.bytes };
+    let rate = if bytes < AT_ONCE { None } else { rate(story, freeze, base, &listing, &session)? };
+    // What was read is dropped unstored, which spoils the session: nothing can be committed, and nothing is to be.
+    let _ = session.close();
+    let took = rate.map_or(0.0, |rate| bytes as f64 / rate.max(1) as f64);
+    let reading = Duration::from_secs_f64(took).mul_f64(story.job.threads.max(1) as f64);
+    let effort = Effort { deciding, reading, elsewhere: if cloned { reading } else { Duration::ZERO } };
+    let (entries, hot_files, hot_bytes) = (listing.entries(), hot.files, hot.bytes);
+    Ok(Warm { base, entries, listing: listed, hot_files, hot_bytes, calm: None, effort })
+}
+
+/// Bytes a second that are read, cut, hashed and looked up, by the same ways as in the window: reads what is hot for a
+/// moment. `None` if there was nothing to read. The session can store nothing after that.
+pub(super) fn rate(
+    story: &Story<'_>,
+    freeze: &Freeze,
+    base: Option<Base>,
+    listing: &Listing,
+    session: &Session,
+) -> Result<Option<u64>> {
+    let parking = session.parking(freeze.hold_memory, &freeze.spool);
+    let workers = (0..story.job.threads.max(1)).map(|_| Ok((session.parked_writer(&parking)?, None)));
+    let workers = workers.collect::<Result<Vec<_>>>()?;
+    let read_before = story.progress.bytes.load(Relaxed);
+    let began = Instant::now();
+    match story.pass(listing, session, base).capture(workers, began + SAMPLE) {
+        Ok(_) | Err(Error::WindowExceeded) => {}
+        Err(error) => return Err(error),
+    }
+    let read = story.progress.bytes.load(Relaxed) - read_before;
+    Ok((read > 0).then(|| (read as f64 / began.elapsed().as_secs_f64()) as u64))
+}
+
+/// What something gives, and how long it took.
+pub(super) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
+    let began = Instant::now();
+    Ok((work()?, began.elapsed()))
 }
