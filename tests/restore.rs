@@ -1,8 +1,12 @@
 //! Restores that an operator can trust: in place, by exchange, interrupted, against damage and hostility.
 
+mod application;
+mod claims;
 mod exchange;
 mod in_place;
 mod kill;
+mod new_instance;
+mod programs;
 mod random;
 mod selecting;
 mod trouble;

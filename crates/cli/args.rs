@@ -329,16 +329,21 @@ Examples:
   icecore restore 'wiki@2026-11-20 02:00' --exchange                built beside, verified, swapped in one step
   icecore restore --drop-old /srv/wiki                              delete what stood there before the swap
   icecore restore cust01 --in-place --root archive=/mnt/new         one root stands elsewhere now
+  icecore restore cust01 --exchange --stop-start                    stops the application, swaps, starts and verifies it
+  icecore restore cust01 --into-new-instance cust01b --root archive=/mnt/b    beside the one that runs (MailStore)
   icecore restore wiki:uploads --to /tmp/u --include '*.pdf' --exclude /uploads/tmp
 
 Where nothing else is said, --in-place and --exchange restore to the directories that were backed up. An interrupted
-restore goes on when the same command is run again.")]
+restore goes on when the same command is run again.
+
+A restore into the directories of a configured instance is refused while its application runs, or may run: --stop-start stops
+it before, and starts it when everything stands. If anything fails it is left stopped; the same command goes on.")]
 pub struct RestoreArgs {
     /// Which snapshot, and which directory or file of it
     #[arg(value_name = "SNAP[:PATH]", required_unless_present = "drop_old")]
     pub target: Option<OsString>,
     /// A new or empty directory to write to; with --in-place or --exchange, the one to change
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["in_place", "exchange", "roots", "drop_old"])]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["in_place", "exchange", "roots", "drop_old", "into_new_instance"])]
     pub to: Option<PathBuf>,
     /// Where the root NAME goes; may be given several times
     #[arg(long = "root", value_name = "NAME=DIR", value_parser = root)]
@@ -352,6 +357,12 @@ pub struct RestoreArgs {
     /// Build the whole tree beside, read it back, then swap it in one step; what stood is kept beside
     #[arg(long)]
     pub exchange: bool,
+    /// With --in-place or --exchange: stop the instances whose directories are written; start and verify them in the end
+    #[arg(long)]
+    pub stop_start: bool,
+    /// Make a new MailStore instance and restore into it; --to names its base directory, else it stands beside the old one
+    #[arg(long, value_name = "ID", conflicts_with_all = ["in_place", "exchange", "stop_start"])]
+    pub into_new_instance: Option<String>,
     /// Restore only what matches a pattern, as in .gitignore; may be given several times
     #[arg(long = "include", value_name = "PATTERN")]
     pub includes: Vec<String>,
@@ -371,7 +382,7 @@ pub struct RestoreArgs {
     #[arg(long)]
     pub numeric_ids: bool,
     /// Delete the trees that exchanges of DIR left beside it, after naming them (with --dry-run: only name them)
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["target", "to", "roots", "in_place", "exchange", "includes", "excludes", "rehash", "verify"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["target", "to", "roots", "in_place", "exchange", "stop_start", "into_new_instance", "includes", "excludes", "rehash", "verify"])]
     pub drop_old: Option<PathBuf>,
     /// Threads that read and write; as many as there are processors if not given
     #[arg(long, value_name = "N", value_parser = threads)]
@@ -585,7 +596,10 @@ Example of a configuration file, in TOML (--config FILE, ICECORE_CONFIG, else
   [instance.freezer]
   kind = \"command\"                  # or none, fsfreeze, mailstore
   freeze = [\"/usr/local/bin/app-freeze\", \"cust01\"]
-  thaw = [\"/usr/local/bin/app-thaw\", \"cust01\"]";
+  thaw = [\"/usr/local/bin/app-thaw\", \"cust01\"]
+  status = [\"/usr/local/bin/app-status\", \"cust01\"]    # exits with 0: running, 3: frozen, 5: stopped
+  stop = [\"/usr/local/bin/app-stop\", \"cust01\"]        # with start: for restore --stop-start
+  start = [\"/usr/local/bin/app-start\", \"cust01\"]";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use icecore_source::ExcludeError;
+use icecore_source::claim::ClaimError;
 use icecore_source::freezer::FreezeError;
 use icecore_source::window::{GuardianError, ThawError};
 
@@ -76,6 +77,49 @@ pub enum Error {
         /// Why.
         source: Box<FreezeError>,
     },
+    /// Somebody else is at work with a directory.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The application that owns directories which a restore would write to is, or may be, at work.
+    #[error("instance {instance} {state}; the restore would write to its directories, and has touched nothing")]
+    AtWork {
+        /// The instance.
+        instance: String,
+        /// What it is, as a verb with its object.
+        state: String,
+        /// The command that stops it first, if one would.
+        stopping: Option<String>,
+    },
+    /// An application was to be stopped for a restore.
+    #[error(
+        "instance {instance} could not be stopped, and nothing was restored{}: {source}",
+        if before.is_empty() { String::new() } else { format!(" (stopped before, and left so: {})", before.join(", ")) }
+    )]
+    NotStopped {
+        /// The instance.
+        instance: String,
+        /// Other instances that had been stopped.
+        before: Vec<String>,
+        /// Why.
+        source: Box<FreezeError>,
+    },
+    /// A restore failed after its application had been stopped, or made.
+    #[error("{cause}\n{stands}")]
+    Left {
+        /// What stands where, and in which state.
+        stands: String,
+        /// How to go on.
+        next: String,
+        /// What failed.
+        #[source]
+        cause: Box<Self>,
+    },
+    /// Somebody started an application while its directories were written.
+    #[error(
+        "instance {0} was started by somebody while its directories were restored: what stands there may be mixed with what \
+         it wrote"
+    )]
+    Restarted(String),
     /// A server could not be asked for its instances.
     #[error(transparent)]
     Discover(FreezeError),

@@ -4,6 +4,7 @@ use std::error::Error as _;
 
 use icecore_engine::{Error as EngineError, RepositoryError};
 use icecore_source::SourceError;
+use icecore_source::claim::ClaimError;
 use icecore_source::window::WindowError;
 use icecore_store::ErrorKind;
 
@@ -126,6 +127,18 @@ fn code_and_hint(error: &Error) -> (Code, Option<String>) {
             (Code::NoRepository, Some(init_hint(&place.display().to_string())))
         }
         Error::Refused(_) => (Code::Failed, None),
+        Error::Claim(ClaimError::Busy { .. }) => (Code::Busy, None),
+        Error::Claim(_) => (Code::Failed, None),
+        Error::AtWork { stopping, .. } => (Code::Failed, Some(choices(stopping.as_deref()))),
+        Error::NotStopped { instance, .. } => (
+            Code::Failed,
+            Some(format!(
+                "it may still stop: `icecore instance status {instance}` tells; the same command can be run again"
+            )),
+        ),
+        // The cause says how it ends; what comes next is to bring the application back.
+        Error::Left { next, cause, .. } => (code_and_hint(cause).0, Some(next.clone())),
+        Error::Restarted(_) => (Code::Failed, hint("see that nothing starts it, and run the same command again")),
         Error::NotEmpty(_) => (Code::Failed, hint("name a new or empty directory")),
         Error::PasswordFileMissing { .. } => (
             Code::WrongPassword,
@@ -143,6 +156,16 @@ fn code_and_hint(error: &Error) -> (Code, Option<String>) {
         Error::Exists(_) => (Code::Failed, hint("name a file that does not exist yet")),
         Error::Interrupted => (Code::Interrupted, None),
         Error::File { .. } | Error::Output(_) | Error::Random(_) | Error::Demo(_) => (Code::Failed, None),
+    }
+}
+
+/// What may be done about an application that is at work.
+fn choices(stopping: Option<&str>) -> String {
+    let others = "stop it by hand; or restore elsewhere with --to DIR (if it is gone for good, take it out of the \
+                  configuration)";
+    match stopping {
+        Some(command) => format!("`{command}` stops it before and starts it afterwards; or {others}"),
+        None => others.to_owned(),
     }
 }
 

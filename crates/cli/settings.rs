@@ -132,6 +132,11 @@ impl Settings {
         captures(&self.state)
     }
 
+    /// Where it is noted who works with which directory.
+    pub fn claims(&self) -> PathBuf {
+        self.state.join("claims")
+    }
+
     /// The configuration, which must be there.
     pub fn configuration(&self) -> Result<&Configuration> {
         self.configuration.as_ref().ok_or_else(|| {

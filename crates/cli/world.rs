@@ -81,6 +81,11 @@ pub fn user_name() -> String {
     Names::new().user(uid).unwrap_or_else(|| uid.to_string())
 }
 
+/// The command as it was typed.
+pub fn command_line() -> Vec<OsString> {
+    std::env::args_os().collect()
+}
+
 /// The absolute path of this program, for processes that it starts of itself.
 pub fn program() -> Result<PathBuf> {
     std::env::current_exe().map_err(Error::file("find", "the program itself"))

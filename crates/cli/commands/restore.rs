@@ -1,25 +1,33 @@
 //! `icecore restore`: brings back a snapshot or a part of it.
 
+mod application;
+mod command_line;
 mod drop_old;
+mod new_instance;
 mod rehearsal;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use icecore_engine::restore::{Deeds, Destination, Filter, Mode, RestoreJob, RestoreReport, restore};
-use icecore_engine::{Archive, Catalogue, Stored, browse};
+use icecore_engine::restore::{Deeds, Destination, Filter, Mode, RestoreJob, RestoreReport, restore, targets};
+use icecore_engine::{Archive, Catalogue, Error as EngineError, Stored, browse};
 use icecore_source::Excludes;
-use icecore_source::target::identity;
+use icecore_source::claim::{Claim, Use};
+use icecore_source::target::{Beside, identity};
 use serde_json::{Value, json};
 
+use self::application::Applications;
 use super::{NAMED, catalogue, find, open, threads};
 use crate::args::RestoreArgs;
 use crate::error::{Error, Result};
-use crate::exit::Code;
+use crate::exit::{self, Code};
 use crate::output::{Output, human, json, progress};
 use crate::settings::Settings;
-use crate::time;
+use crate::{interrupt, time};
+
+/// A name beside a target that nothing has, and nothing is given.
+const PROBE: &str = "probe";
 
 /// Runs the command.
 pub fn run(args: &RestoreArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
@@ -28,54 +36,104 @@ pub fn run(args: &RestoreArgs, settings: &Settings, output: &mut Output) -> Resu
     }
     let begun = Instant::now();
     let opened = open(settings, output)?;
-    let catalogue = catalogue(&opened.archive, output)?;
-    let ours = ours(settings, &opened.archive);
-    if args.dry_run {
-        return rehearsal::run(args, &opened.archive, &catalogue, &ours, output);
+    let archive = &opened.archive;
+    let catalogue = catalogue(archive, output)?;
+    let ours = ours(settings, archive);
+    if let Some(id) = &args.into_new_instance {
+        return new_instance::run(id, args, settings, archive, &catalogue, &ours, output);
     }
-    let Restored { stored, report } = perform(args, &opened.archive, &catalogue, &ours, output.manner().progress)?;
+    if args.stop_start && !args.in_place && !args.exchange {
+        let message =
+            "--stop-start goes with --in-place or --exchange: an application is not stopped for a new directory";
+        return Err(Error::Misuse(message.to_owned()));
+    }
+    let job = job(args, archive, &catalogue, &ours)?;
+    let targets = targets(archive, &job)?;
+    if args.exchange {
+        // What can never be exchanged is told before anything is stopped.
+        targets.iter().try_for_each(|target| Beside::find(target, PROBE).map(drop)).map_err(EngineError::from)?;
+    }
+    let mut applications = Applications::find(args, settings, &targets)?;
+    if args.dry_run {
+        applications.rehearse(output);
+        return rehearsal::run(archive, &job, &applications, output);
+    }
+    let _claim = claim(settings, &applications.claims(&targets), &job)?;
+    applications.admit()?;
+    // From here on the user's wish to end must not leave an application stopped without a word.
+    interrupt::install()?;
+    applications.stop(output)?;
+    if interrupt::is_raised() {
+        return Err(applications.failed(Error::Interrupted));
+    }
+    let restored = progress::attend(output.manner().progress, |progress| restore(archive, &job, progress));
+    let report = match restored.and_then(|restored| Ok(restored?)) {
+        Ok(report) => report,
+        Err(error) => return Err(applications.failed(error)),
+    };
     tell(&report, output);
     let swapped = !args.exchange || !report.exchanged.is_empty();
     if !swapped {
         output.warn("nothing was exchanged, because not everything could be restored: what stood still stands");
     }
+    // An application is not let loose on half of its files.
+    let ended = match report.missing_count {
+        0 => applications.finish(output),
+        _ => Ok(applications.give_up(output)),
+    };
+    finish(&job, &report, &applications, ended, begun, output)
+        .map(|code| code.worst(if swapped { Code::partial_if(!is_whole(&report)) } else { Code::Failed }))
+}
+
+/// Prints what was done, whatever came of the applications afterwards; tells how that ended.
+fn finish(
+    job: &RestoreJob<'_>,
+    report: &RestoreReport,
+    applications: &Applications<'_>,
+    ended: Result<Code>,
+    begun: Instant,
+    output: &mut Output,
+) -> Result<Code> {
+    let failure = ended.as_ref().err().map(exit::sort);
     if output.manner().json {
-        let mut fields = fields(&stored, &report);
+        let mut fields = fields(job.stored, report);
         fields["seconds"] = begun.elapsed().as_secs_f64().into();
+        fields["applications"] = applications.document();
+        if let (Some(failure), Value::Object(fields)) = (&failure, &mut fields)
+            && let Value::Object(error) = json::error(failure)
+        {
+            fields.extend(error);
+        }
         output.document(fields)?;
     } else if !output.manner().quiet {
         let targets: Vec<_> = report.targets.iter().map(|target| target.display().to_string()).collect();
-        writeln!(output, "restored snapshot {} to {}", stored.id.short(), targets.join(", "))?;
-        summarise(&report, begun.elapsed(), output)?;
+        writeln!(output, "restored snapshot {} to {}", job.stored.id.short(), targets.join(", "))?;
+        summarise(report, begun.elapsed(), output)?;
         for (directory, kept) in &report.exchanged {
             if let Some(kept) = kept {
                 writeln!(output, "what stood at {} is now {}", directory.display(), kept.display())?;
             }
         }
     }
-    Ok(if swapped { Code::partial_if(!is_whole(&report)) } else { Code::Failed })
+    ended
 }
 
-/// What was restored, and how it went.
-#[derive(Debug)]
-pub struct Restored {
-    /// The snapshot.
-    pub stored: Stored,
-    /// What was done.
-    pub report: RestoreReport,
+/// Claims what is written, and whatever else is stopped for it.
+fn claim(settings: &Settings, directories: &[(PathBuf, Use)], job: &RestoreJob<'_>) -> Result<Claim> {
+    let purpose = format!("a restore of snapshot {} of {}", job.stored.id.short(), job.stored.snapshot.instance);
+    Ok(Claim::take(&settings.claims(), directories, &purpose)?)
 }
 
-/// Restores what was asked for, and never touches what is `ours`.
+/// Restores what was asked for, and never touches what is `ours`; asks no application.
 pub fn perform(
     args: &RestoreArgs,
     archive: &Archive,
     catalogue: &Catalogue,
     ours: &[PathBuf],
     show: bool,
-) -> Result<Restored> {
+) -> Result<RestoreReport> {
     let job = job(args, archive, catalogue, ours)?;
-    let report = progress::attend(show, |progress| restore(archive, &job, progress))??;
-    Ok(Restored { stored: job.stored.clone(), report })
+    Ok(progress::attend(show, |progress| restore(archive, &job, progress))??)
 }
 
 /// What the engine is to do.

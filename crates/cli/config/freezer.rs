@@ -31,7 +31,7 @@ const KINDS: [(&str, Kind); 4] =
 pub fn read(item: &Item<'_>) -> Result<FreezerConfig> {
     match item.open_section()?.need("kind", "\"command\"")?.word(&KINDS)? {
         Kind::None => item.section(&["kind"]).map(|_| FreezerConfig::None),
-        Kind::Command => command(&item.section(&["kind", "freeze", "thaw", "status", "timeout"])?),
+        Kind::Command => command(&item.section(&["kind", "freeze", "thaw", "status", "stop", "start", "timeout"])?),
         Kind::Fsfreeze => fsfreeze(&item.section(&["kind", "mount"])?),
         Kind::Mailstore => mailstore(&item.section(&[
             "kind",
@@ -48,12 +48,22 @@ pub fn read(item: &Item<'_>) -> Result<FreezerConfig> {
 }
 
 fn command(section: &Section<'_>) -> Result<FreezerConfig> {
-    Ok(FreezerConfig::Command(CommandConfig {
+    let program = |key: &str| section.get(key).map(|item| item.program()).transpose();
+    let config = CommandConfig {
         freeze: section.need("freeze", "[\"/usr/local/bin/app-freeze\", \"cust01\"]")?.program()?,
         thaw: section.need("thaw", "[\"/usr/local/bin/app-thaw\", \"cust01\"]")?.program()?,
-        status: section.get("status").map(|item| item.program()).transpose()?,
+        status: program("status")?,
+        stop: program("stop")?,
+        start: program("start")?,
         timeout_ms: timeout_ms(section)?,
-    }))
+    };
+    // A stop that nothing confirms is none, and what is stopped is started again.
+    if config.stop.is_some() || config.start.is_some() {
+        for key in ["status", "stop", "start"] {
+            section.need(key, &format!("[\"/usr/local/bin/app-{key}\", \"cust01\"]"))?;
+        }
+    }
+    Ok(FreezerConfig::Command(config))
 }
 
 fn fsfreeze(section: &Section<'_>) -> Result<FreezerConfig> {

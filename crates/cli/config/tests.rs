@@ -120,6 +120,8 @@ freezer = { kind = "mailstore", endpoint = "https://h", user = "u", password-fil
         freeze: vec!["/usr/local/bin/app-freeze".into(), "cust01".into()],
         thaw: vec!["/usr/local/bin/app-thaw".into(), "cust01".into()],
         status: None,
+        stop: None,
+        start: None,
         timeout_ms: 5_000,
     };
     assert_eq!(freezing.freezer, FreezerConfig::Command(expected));
@@ -206,6 +208,18 @@ fn every_error_names_file_line_and_key() {
         (instance("freezer = 'command'"), 4, "instance.freezer", "must be a table"),
         (command(""), 4, "instance.freezer.kind", "is missing"),
         (command("kind = 'comand'"), 5, "instance.freezer.kind", "did you mean \"command\"?"),
+        (
+            command("kind = 'command'\nfreeze = ['/f']\nthaw = ['/t']\nstop = ['/s']\nstart = ['/s']"),
+            4,
+            "instance.freezer.status",
+            "is missing",
+        ),
+        (
+            command("kind = 'command'\nfreeze = ['/f']\nthaw = ['/t']\nstatus = ['/s']\nstart = ['/s']"),
+            4,
+            "instance.freezer.stop",
+            "is missing",
+        ),
         (command("kind = 'none'\nmount = '/'"), 6, "instance.freezer.mount", "unknown key"),
         (command("kind = 'command'\nfreeze = ['/f']"), 4, "instance.freezer.thaw", "is missing"),
         (command("kind = 'command'\nfreeze = []"), 6, "instance.freezer.freeze", "is empty"),

@@ -57,6 +57,7 @@ use icecore_repo::Error as RepoError;
 pub use icecore_source::target::FaultKind;
 
 pub use self::errand::Destination;
+use self::errand::Errand;
 pub use self::exchange::{OldTree, drop_old, old_trees};
 use self::ground::Ground;
 pub use self::selection::Filter;
@@ -261,16 +262,20 @@ pub fn rehearse(
     perform(archive, job, progress, Some(each))
 }
 
+/// The directories that [`restore`] would write to, into or beside; looks at none of them.
+///
+/// # Errors
+/// No such path; nothing says where a root goes.
+pub fn targets(archive: &Archive, job: &RestoreJob<'_>) -> Result<Vec<PathBuf>> {
+    let (errands, _) = plan_errands(archive, job)?;
+    Ok(errands.into_iter().map(|errand| errand.directory).collect())
+}
+
 /// Takes an action of a rehearsal.
 type Observer<'o> = &'o mut dyn FnMut(&Action) -> Result<()>;
 
-fn perform(
-    archive: &Archive,
-    job: &RestoreJob<'_>,
-    progress: &Progress,
-    mut rehearsal: Option<Observer<'_>>,
-) -> Result<RestoreReport> {
-    progress.enter(Phase::Restoring);
+/// What goes where, and whether a directory is restored and not a single entry.
+fn plan_errands(archive: &Archive, job: &RestoreJob<'_>) -> Result<(Vec<Errand>, bool)> {
     let reader = archive.reader()?;
     // Before a target is touched, unless the manifest is so damaged that nobody can tell.
     let top = match browse::find(&ManifestReader::new(&reader, &job.stored.snapshot.manifest), job.stored, &job.path) {
@@ -286,6 +291,17 @@ fn perform(
         return Err(Error::NotFound(message.to_owned()));
     }
     let errands = errand::errands(&job.stored.snapshot, &job.path, is_dir, &job.destination, job.mode)?;
+    Ok((errands, is_dir))
+}
+
+fn perform(
+    archive: &Archive,
+    job: &RestoreJob<'_>,
+    progress: &Progress,
+    mut rehearsal: Option<Observer<'_>>,
+) -> Result<RestoreReport> {
+    progress.enter(Phase::Restoring);
+    let (errands, is_dir) = plan_errands(archive, job)?;
     let tally = Tally::default();
     let grounds = Ground::prepare(archive, job, errands, is_dir, rehearsal.is_some())?;
     tally.targets(grounds.iter().map(|ground| ground.errand.directory.clone()).collect());

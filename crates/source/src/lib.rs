@@ -8,6 +8,7 @@
 //! | [`live_file`] | a file that is read while its application may write it |
 //! | [`excludes`] | what is left out by name |
 //! | [`names`] | users and groups by name |
+//! | [`claim`] | who works with which directory |
 //! | [`target`] | a directory that is restored into |
 //! | [`freezer`] | how an instance is made quiet, and woken |
 //! | [`capture`] | how hot content is secured in the window |
@@ -16,6 +17,7 @@
 //! Whatever differs between operating systems stands in `os`.
 
 pub mod capture;
+pub mod claim;
 pub mod excludes;
 pub mod freezer;
 pub mod listing;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use icecore_engine::Archive;
 use icecore_engine::backup::Report;
+use icecore_source::claim::{Claim, Use};
 use serde_json::{Map, Value, json};
 
 use super::{Selection, code, document, open, summarise, take, tell};
@@ -65,7 +66,12 @@ impl<'a> Night<'a> {
     ) -> Self {
         let begun = Instant::now();
         let outcome = Selection::of_instance(args, instance, configuration, settings)
-            .and_then(|selection| take(args, selection, settings, archive, show))
+            .and_then(|selection| {
+                // Nobody restores into the directories meanwhile.
+                let roots: Vec<_> = selection.roots.iter().map(|root| (root.path.clone(), Use::Read)).collect();
+                let _claim = Claim::take(&settings.claims(), &roots, &format!("a backup of {}", instance.name))?;
+                take(args, selection, settings, archive, show)
+            })
             .map_err(|error| exit::sort(&error));
         Self { instance: &instance.name, elapsed: begun.elapsed(), outcome }
     }

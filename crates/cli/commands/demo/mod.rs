@@ -256,11 +256,11 @@ fn nights(stage: &Stage) -> Result<String> {
 fn bring_back(stage: &Stage, snapshot: &str, target: &Path, show: bool) -> Result<String> {
     let begun = Instant::now();
     let args = RestoreArgs { target: Some(snapshot.into()), to: Some(target.to_owned()), ..RestoreArgs::default() };
-    let restored = restore::perform(&args, stage.archive()?, &stage.archive()?.catalogue()?, &[], show)?;
-    if !restore::is_whole(&restored.report) {
-        return Err(Error::Demo(format!("{snapshot} was not restored as a whole: {:?}", restored.report)));
+    let report = restore::perform(&args, stage.archive()?, &stage.archive()?.catalogue()?, &[], show)?;
+    if !restore::is_whole(&report) {
+        return Err(Error::Demo(format!("{snapshot} was not restored as a whole: {:?}", report)));
     }
-    let (size, time) = (human::bytes(restored.report.bytes), human::duration(begun.elapsed()));
+    let (size, time) = (human::bytes(report.bytes), human::duration(begun.elapsed()));
     Ok(format!("{size} in {time} to {}", target.display()))
 }
 

@@ -62,9 +62,7 @@ impl<'a> Look<'a> {
 
     fn word(&self) -> &'static str {
         match &self.state {
-            Ok(Status::Frozen) => "frozen",
-            Ok(Status::Running) => "running",
-            Ok(Status::Unknown) => "unknown",
+            Ok(state) => state.word(),
             Err(_) => "no answer",
         }
     }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use icecore_engine::backup::{Rehearsal, rehearse};
+use icecore_source::claim::{Claim, Use};
 use serde_json::json;
 
 use crate::args::{BackupArgs, TestFreezeArgs};
@@ -20,6 +21,8 @@ pub fn run(args: &TestFreezeArgs, settings: &Settings, output: &mut Output) -> R
     let instance = configuration.instance(&args.name)?;
     let as_backup = BackupArgs { threads: args.threads, ..BackupArgs::default() };
     let selection = Selection::of_instance(&as_backup, instance, configuration, settings)?;
+    let roots: Vec<_> = selection.roots.iter().map(|root| (root.path.clone(), Use::Read)).collect();
+    let _claim = Claim::take(&settings.claims(), &roots, &format!("a rehearsal of the freeze of {}", instance.name))?;
     // Without it nobody knows what is hot.
     let opened = open(settings, output)?;
     let job = backup::job(&as_backup, selection, settings, &opened.archive)?;

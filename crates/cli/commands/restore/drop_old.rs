@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use icecore_engine::restore::{OldTree, drop_old, old_trees};
+use icecore_source::claim::{Claim, Use};
 use serde_json::json;
 
 use super::identities;
@@ -16,6 +17,12 @@ use crate::settings::Settings;
 pub fn run(directory: &Path, rehearsal: bool, settings: &Settings, output: &mut Output) -> Result<Code> {
     let ours: Vec<PathBuf> =
         [settings.place.directory(), settings.state.clone()].into_iter().filter(|path| path.exists()).collect();
+    // What an exchange is building beside looks like what an interrupted one left.
+    let claimed = [(directory.to_owned(), Use::Write)];
+    let _claim = match rehearsal {
+        true => None,
+        false => Some(Claim::take(&settings.claims(), &claimed, "the deletion of what exchanges left")?),
+    };
     let found = old_trees(directory, &identities(&ours)?)?;
     if output.manner().json {
         let trees = found

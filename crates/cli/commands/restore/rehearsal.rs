@@ -1,32 +1,29 @@
 //! `icecore restore --dry-run`: every action and the totals.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
-use icecore_engine::restore::{Action, Deed, rehearse};
-use icecore_engine::{Archive, Catalogue, Error as EngineError};
+use icecore_engine::restore::{Action, Deed, RestoreJob, rehearse};
+use icecore_engine::{Archive, Error as EngineError};
 use serde_json::{Map, Value};
 
-use super::{fields, job, lines, tell};
-use crate::args::RestoreArgs;
+use super::application::Applications;
+use super::{fields, lines, tell};
 use crate::error::Result;
 use crate::exit::Code;
 use crate::output::{Output, human, json, progress};
 
 /// Shows what the restore would do.
 pub fn run(
-    args: &RestoreArgs,
     archive: &Archive,
-    catalogue: &Catalogue,
-    ours: &[PathBuf],
+    job: &RestoreJob<'_>,
+    applications: &Applications<'_>,
     output: &mut Output,
 ) -> Result<Code> {
-    let job = job(args, archive, catalogue, ours)?;
     let mut printer = Printer { output, printed: 0 };
     let mut failed = None;
     // No progress: it would stand among the lines.
     let rehearsed = progress::attend(false, |progress| {
-        rehearse(archive, &job, progress, &mut |action| {
+        rehearse(archive, job, progress, &mut |action| {
             failed = printer.print(action).err();
             if failed.is_some() { Err(EngineError::Interrupted) } else { Ok(()) }
         })
@@ -49,7 +46,9 @@ pub fn run(
         if printed == 0 {
             open_list(output)?;
         }
-        let rest = fields(job.stored, &report).to_string();
+        let mut rest = fields(job.stored, &report);
+        rest["applications"] = applications.document();
+        let rest = rest.to_string();
         writeln!(output, "],\"complete\":true,{}", rest.trim_start_matches('{'))?;
     } else {
         let targets: Vec<_> = report.targets.iter().map(|target| target.display().to_string()).collect();

@@ -1,13 +1,20 @@
 //! Programs that freeze and thaw.
 
+mod service;
+
 use std::time::{Duration, Instant};
 
+pub(super) use self::service::CommandService;
 use super::{CommandConfig, FreezeError, FreezeErrorKind, Freezer, Status};
 use crate::freezer::program::{self, Exit};
 use crate::os::window as os;
 
 /// The exit status by which the status program says "frozen". (0 says "running".)
 pub const FROZEN: i32 = 3;
+
+/// The exit status by which the status program says "stopped". None that `systemctl status` or an init script uses for
+/// anything else, so that a program that only passes theirs on does not say it by mistake.
+pub const STOPPED: i32 = 5;
 
 /// Marks the programs that freeze and thaw in their environment, so that whoever thaws for a dead engine
 /// finds the one that it left running. The value is the freeze program and its arguments.
@@ -76,7 +83,7 @@ impl Freezer for CommandFreezer {
                 FreezeErrorKind::Refused,
                 format!("{} is frozen already, and not by this run; thaw it first", self.describe()),
             )),
-            Status::Running | Status::Unknown => Ok(()),
+            Status::Running | Status::Stopped | Status::Unknown => Ok(()),
         }
     }
 
@@ -99,17 +106,15 @@ impl Freezer for CommandFreezer {
                 format!("`{}` succeeded, but {} is still frozen", self.config.thaw.join(" "), self.describe()),
             )),
             // The program's own success is the confirmation if nothing contradicts it.
-            Ok(Status::Running | Status::Unknown) | Err(_) => Ok(()),
+            Ok(Status::Running | Status::Stopped | Status::Unknown) | Err(_) => Ok(()),
         }
     }
 
     fn status(&mut self, limit: Duration) -> Result<Status, FreezeError> {
-        let Some(status) = &self.config.status else { return Ok(Status::Unknown) };
-        Ok(match program::run(status, &[], self.limit(limit))? {
-            Exit { code: Some(0), .. } => Status::Running,
-            Exit { code: Some(FROZEN), .. } => Status::Frozen,
-            Exit { .. } => Status::Unknown,
-        })
+        match &self.config.status {
+            Some(status) => ask(status, self.limit(limit)),
+            None => Ok(Status::Unknown),
+        }
     }
 
     fn was_awake(&mut self, _: Duration) -> Option<String> {
@@ -123,6 +128,16 @@ impl Freezer for CommandFreezer {
     fn describe(&self) -> String {
         format!("the application of `{}`", self.config.freeze.join(" "))
     }
+}
+
+/// Asks a status program.
+fn ask(status: &[String], limit: Duration) -> Result<Status, FreezeError> {
+    Ok(match program::run(status, &[], limit)? {
+        Exit { code: Some(0), .. } => Status::Running,
+        Exit { code: Some(FROZEN), .. } => Status::Frozen,
+        Exit { code: Some(STOPPED), .. } => Status::Stopped,
+        Exit { .. } => Status::Unknown,
+    })
 }
 
 #[cfg(test)]

@@ -41,9 +41,17 @@ pub struct CommandConfig {
     /// Thaws. Must take an instance that is not frozen for a success.
     pub thaw: Vec<String>,
     /// Exits with 0 if the instance is at work, with [`FROZEN`](crate::freezer::command::FROZEN) if it
-    /// is frozen; with anything else it could not tell. Run before the freeze and after the thaw.
+    /// is frozen, with [`STOPPED`](crate::freezer::command::STOPPED) if it is stopped; with anything else it could
+    /// not tell. Run before the freeze and after the thaw, and before a restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Vec<String>>,
+    /// Stops the application for a restore. Must take one that is stopped for a success. No window needs it, so it does
+    /// not stand in the journal.
+    #[serde(skip)]
+    pub stop: Option<Vec<String>>,
+    /// Starts it again; the same holds.
+    #[serde(skip)]
+    pub start: Option<Vec<String>>,
     /// How long one program may run, in milliseconds.
     #[serde(default = "one_minute")]
     pub timeout_ms: u64,

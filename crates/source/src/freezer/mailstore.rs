@@ -13,6 +13,9 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`discover()`] | the instances of a server, for whoever writes a configuration |
+//! | [`NewInstance`] | one that is made to be restored into |
+//! | `service` | stop, start, verify |
+//! | `instance` | one instance: what is asked and done by everybody |
 //! | `client` | calls, tokens, polling |
 //! | `envelope` | what replies consist of |
 //! | `http` | one request, one bounded reply |
@@ -24,7 +27,10 @@ mod discover;
 mod endpoint;
 mod envelope;
 mod http;
+mod instance;
+mod new;
 mod password;
+mod service;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -32,12 +38,13 @@ mod trust;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use self::client::{Client, Overdue};
+use self::client::Overdue;
 pub use self::discover::{DiscoveredInstance, DiscoveredStore, discover};
+use self::instance::Remote;
+pub use self::new::NewInstance;
+use super::service::Service;
 use super::{FreezeError, FreezeErrorKind, Freezer, MailstoreConfig, Status};
 
 /// What the freezer cannot do without.
@@ -58,19 +65,21 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// A configuration that can never work: an endpoint that is none, an id that could mean several
 /// instances, a fingerprint that is none, a CA file that cannot be read.
 pub fn open(config: &MailstoreConfig) -> Result<Box<dyn Freezer>, FreezeError> {
-    let id = &config.instance_id;
-    // The API's filters know wildcards, and nobody knows which else: an id with any of these is not one.
-    if id.is_empty() || id.contains(|c: char| c.is_whitespace() || c.is_control() || "*?,;|%".contains(c)) {
-        let message = format!("instance-id must be the exact id of one instance, and is {id:?}");
-        return Err(FreezeError::new(FreezeErrorKind::NotOneInstance { matched: Vec::new() }, message));
-    }
-    let client = Client::open(config)?;
-    Ok(Box::new(MailstoreFreezer { client, config: config.clone(), process: None, frozen: false, awake: None }))
+    let remote = Remote::open(config)?;
+    Ok(Box::new(MailstoreFreezer { remote, config: config.clone(), process: None, frozen: false, awake: None }))
+}
+
+/// Opens what stops and starts one instance; asks nobody.
+///
+/// # Errors
+/// As [`open`].
+pub fn service(config: &MailstoreConfig) -> Result<Box<dyn Service>, FreezeError> {
+    Ok(Box::new(service::MailstoreService::open(config)?))
 }
 
 #[derive(Debug)]
 struct MailstoreFreezer {
-    client: Client,
+    remote: Remote,
     config: MailstoreConfig,
     /// The process of the instance before the freeze, if the server tells it.
     process: Option<Value>,
@@ -80,113 +89,50 @@ struct MailstoreFreezer {
     awake: Option<String>,
 }
 
-/// An instance as `GetInstances` lists it.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Listed {
-    #[serde(rename = "instanceID")]
-    instance_id: String,
-    #[serde(default)]
-    display_name: Option<String>,
-    #[serde(default)]
-    status: Option<String>,
-    #[serde(default, rename = "processID")]
-    process: Option<Value>,
-}
-
-impl Listed {
-    fn status(&self) -> &str {
-        self.status.as_deref().unwrap_or("unknown")
-    }
-
-    fn is(&self, status: &str) -> bool {
-        self.status().eq_ignore_ascii_case(status)
-    }
-}
-
 impl MailstoreFreezer {
-    fn error(&self, kind: FreezeErrorKind, what: &str) -> FreezeError {
-        self.client.endpoint().error(kind, what)
-    }
-
-    /// The instance, once the server has said that the filter means it alone.
-    fn instance(&mut self, deadline: Instant) -> Result<Listed, FreezeError> {
-        let id = self.config.instance_id.clone();
-        let mut found: Vec<Listed> = self.client.ask("GetInstances", &[("instanceFilter", &id)], deadline)?;
-        match found.pop() {
-            Some(only) if found.is_empty() && only.instance_id == id => Ok(only),
-            last => {
-                found.extend(last);
-                let matched: Vec<String> = found.into_iter().map(|one| one.instance_id).collect();
-                let what = match matched.as_slice() {
-                    [] => format!("has no instance {id:?}; check instance-id"),
-                    [one] => format!("takes {id:?} for {one:?}; configure the exact instance-id"),
-                    several => format!("takes {id:?} for {} instances: {}", several.len(), several.join(", ")),
-                };
-                Err(self.error(FreezeErrorKind::NotOneInstance { matched }, &what))
-            }
-        }
-    }
-
-    /// The sign of health: a frozen instance has closed its stores.
-    fn stores_answer(&mut self, deadline: Instant) -> Result<(), FreezeError> {
-        let arguments = [("instanceID", self.config.instance_id.as_str()), ("includeSize", "false")];
-        self.client.ask::<Vec<IgnoredAny>>("GetStores", &arguments, deadline).map(drop)
-    }
-
-    /// Operates on the one instance.
-    fn operate(&mut self, function: &str, deadline: Instant, overdue: Overdue) -> Result<(), FreezeError> {
-        let arguments = [("instanceFilter", self.config.instance_id.as_str())];
-        self.client.invoke(function, &arguments, deadline, overdue).map(drop)
-    }
-
     /// Restarts the instance and waits until it is at work again.
     fn restart(&mut self, deadline: Instant) -> Result<(), FreezeError> {
-        self.operate(RESTART, deadline, Overdue::Leave)?;
+        self.remote.operate(RESTART, deadline, Overdue::Leave)?;
         keep_trying(deadline, || {
-            let instance = self.instance(deadline)?;
+            let instance = self.remote.listed(deadline)?;
             if !instance.is("running") {
                 let what = format!("says that {} is {:?} after its restart", instance.instance_id, instance.status());
-                return Err(self.error(FreezeErrorKind::Failed, &what));
+                return Err(self.remote.error(FreezeErrorKind::Failed, &what));
             }
-            self.stores_answer(deadline)
+            self.remote.stores_answer(deadline)
         })
     }
 }
 
 impl Freezer for MailstoreFreezer {
     fn check(&mut self) -> Result<(), FreezeError> {
-        let deadline = self.client.request_deadline();
-        self.client.invoke("Ping", &[], deadline, Overdue::Leave)?;
-        let known = self.client.functions(deadline)?;
-        let needed = NEEDED.into_iter().chain(self.config.restart_after_failed_thaw.then_some(RESTART));
-        let missing: Vec<&str> = needed.filter(|needed| !known.iter().any(|known| known == needed)).collect();
-        if !missing.is_empty() {
-            let what = format!("does not know {}: it is too old", missing.join(", "));
-            return Err(self.error(FreezeErrorKind::Refused, &what));
-        }
-        let instance = self.instance(deadline)?;
+        let deadline = self.remote.client.request_deadline();
+        self.remote.client.invoke("Ping", &[], deadline, Overdue::Leave)?;
+        let needed: Vec<_> =
+            NEEDED.into_iter().chain(self.config.restart_after_failed_thaw.then_some(RESTART)).collect();
+        self.remote.need(&needed, deadline)?;
+        let instance = self.remote.listed(deadline)?;
         let id = &instance.instance_id;
         if instance.is("frozen") {
             let what = format!("says that {id} is frozen already, by somebody else; thaw it first");
-            return Err(self.error(FreezeErrorKind::Refused, &what));
+            return Err(self.remote.error(FreezeErrorKind::Refused, &what));
         }
         if !instance.is("running") {
             let what = format!("says that {id} is {:?}; only a running instance can be frozen", instance.status());
-            return Err(self.error(FreezeErrorKind::Refused, &what));
+            return Err(self.remote.error(FreezeErrorKind::Refused, &what));
         }
         self.process = instance.process;
-        self.stores_answer(deadline).map_err(|e| match e.kind {
+        self.remote.stores_answer(deadline).map_err(|e| match e.kind {
             FreezeErrorKind::Refused | FreezeErrorKind::TimedOut => {
                 let hint = format!("runs {id}, but its stores do not answer; has somebody else frozen it?");
-                self.error(FreezeErrorKind::Refused, &hint).with_output(e.to_string())
+                self.remote.error(FreezeErrorKind::Refused, &hint).with_output(e.to_string())
             }
             _ => e,
         })
     }
 
     fn freeze(&mut self, limit: Duration) -> Result<(), FreezeError> {
-        self.operate("FreezeInstances", deadline(limit), Overdue::Cancel)?;
+        self.remote.operate("FreezeInstances", deadline(limit), Overdue::Cancel)?;
         self.frozen = true;
         Ok(())
     }
@@ -195,27 +141,27 @@ impl Freezer for MailstoreFreezer {
         let deadline = deadline(limit);
         // Only the first attempt tells: a later one may find what an earlier one has done after all.
         let froze = std::mem::take(&mut self.frozen);
-        match self.operate("ThawInstances", deadline, Overdue::Leave) {
+        match self.remote.operate("ThawInstances", deadline, Overdue::Leave) {
             Err(e) if was_not_frozen(&e) => self.awake = froze.then_some(e.message),
             thawed => thawed?,
         }
         // The stores take a moment to open.
-        keep_trying(deadline, || self.stores_answer(deadline)).map_err(|e| {
+        keep_trying(deadline, || self.remote.stores_answer(deadline)).map_err(|e| {
             let what = format!("thawed {}, but its stores do not answer", self.config.instance_id);
-            self.error(e.kind.clone(), &what).with_output(e.to_string())
+            self.remote.error(e.kind.clone(), &what).with_output(e.to_string())
         })
     }
 
     fn status(&mut self, limit: Duration) -> Result<Status, FreezeError> {
         let deadline = deadline(limit);
-        let instance = self.instance(deadline)?;
+        let instance = self.remote.listed(deadline)?;
         if instance.is("frozen") {
             return Ok(Status::Frozen);
         }
         if !instance.is("running") {
-            return Ok(Status::Unknown);
+            return Ok(instance.state());
         }
-        match self.stores_answer(deadline) {
+        match self.remote.stores_answer(deadline) {
             Ok(()) => Ok(Status::Running),
             Err(e) if says(&e, &["is frozen", "been frozen"]) => Ok(Status::Frozen),
             // A running instance whose stores keep silent is frozen, or ill.
@@ -230,7 +176,7 @@ impl Freezer for MailstoreFreezer {
             return self.awake.take();
         }
         let before = self.process.take()?;
-        let now = self.instance(deadline(limit)).ok()?.process?;
+        let now = self.remote.listed(deadline(limit)).ok()?.process?;
         (now != before).then(|| format!("its process was {before} before the freeze, and {now} after the thaw"))
     }
 
@@ -239,13 +185,7 @@ impl Freezer for MailstoreFreezer {
     }
 
     fn describe(&self) -> String {
-        let file = &self.config.password_file;
-        let warning = if password::is_open_to_others(file) {
-            format!(" (others may read its password: chmod 600 {})", file.display())
-        } else {
-            String::new()
-        };
-        format!("MailStore instance {} at {}{warning}", self.config.instance_id, self.client.endpoint())
+        self.remote.describe()
     }
 
     /// A request whose reply was lost may stand in the server's queue.

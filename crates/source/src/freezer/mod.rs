@@ -11,6 +11,7 @@ pub mod fsfreeze;
 pub mod mailstore;
 mod none;
 pub(crate) mod program;
+pub mod service;
 
 use std::time::Duration;
 
@@ -78,8 +79,22 @@ pub enum Status {
     Frozen,
     /// At work.
     Running,
+    /// It has no process, and so no file open.
+    Stopped,
     /// There is no way to tell.
     Unknown,
+}
+
+impl Status {
+    /// The word for it, for people and programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Frozen => "frozen",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 impl FreezerConfig {

@@ -113,6 +113,8 @@ impl Scene {
                 thaw: script(THAW),
                 status: Some(script(STATUS)),
                 timeout_ms: 30_000,
+                stop: None,
+                start: None,
             }),
             max_freeze: Duration::from_millis(self.read("max-freeze").trim().parse().unwrap_or(30_000)),
             directory: self.directory.join("windows"),
@@ -311,6 +313,8 @@ fn what_cannot_work_freezes_nothing() {
         thaw: vec!["/bin/true".to_owned()],
         status: None,
         timeout_ms: 1_000,
+        stop: None,
+        start: None,
     });
     assert!(matches!(Window::freeze(&plan, &clock), Err(WindowError::Check(_))));
     plan = scene.plan();

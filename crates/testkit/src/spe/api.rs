@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::model::Status;
+use super::model::{Instance, Status, Store};
 use super::state::{Effect, InstanceState, Shared, State};
 use super::switches::{Reply, WhileFrozen};
 
@@ -16,8 +16,10 @@ type Parameter = (&'static str, &'static str, bool);
 
 /// Every function and its arguments.
 const FUNCTIONS: &[(&str, &[Parameter])] = &[
+    ("CreateInstance", &[("config", "json", true)]),
     ("FreezeInstances", &[("instanceFilter", "string", true)]),
     ("GetInstanceConfiguration", &[("instanceID", "string", true)]),
+    ("GetInstanceHosts", &[("serverNameFilter", "string", false)]),
     ("GetInstanceProcessLiveStatistics", &[("instanceID", "string", true)]),
     ("GetInstances", &[("instanceFilter", "string", true)]),
     ("GetStores", &[("instanceID", "string", true), ("includeSize", "bool", false)]),
@@ -26,6 +28,7 @@ const FUNCTIONS: &[(&str, &[Parameter])] = &[
     ("StartInstances", &[("instanceFilter", "string", true)]),
     ("StopInstances", &[("instanceFilter", "string", true)]),
     ("ThawInstances", &[("instanceFilter", "string", true)]),
+    ("VerifyStores", &[("instanceID", "string", true), ("includeIndexes", "bool", true)]),
 ];
 
 /// An answer: HTTP status and body.
@@ -86,6 +89,8 @@ fn invoke(shared: &Shared, function: &str, arguments: &Arguments<'_>) -> Option<
         "StartInstances" => Effect::Start,
         "StopInstances" => Effect::Stop,
         "RestartInstances" => Effect::Restart,
+        "CreateInstance" => return Some((200, create(shared, arguments.text("config")))),
+        "VerifyStores" => return Some((200, verify(shared, arguments.text("instanceID")))),
         _ => return Some((200, ask(shared, function, arguments))),
     };
     Some((200, operate(shared, effect, arguments.text("instanceFilter"))))
@@ -95,6 +100,12 @@ fn invoke(shared: &Shared, function: &str, arguments: &Arguments<'_>) -> Option<
 fn ask(shared: &Shared, function: &str, arguments: &Arguments<'_>) -> Value {
     match function {
         "Ping" => return success(Value::Null),
+        "GetInstanceHosts" => {
+            let certificate = json!({ "thumbprint": "A612" });
+            return success(json!([
+                { "serverName": "ih1", "port": 8472, "serverCertificate": certificate, "baseDirectory": null }
+            ]));
+        }
         "GetInstances" => {
             let state = shared.lock();
             let matching = state.matching(arguments.text("instanceFilter"));
@@ -120,7 +131,7 @@ fn ask(shared: &Shared, function: &str, arguments: &Arguments<'_>) -> Value {
         None => failure(&format!("Instance {id} does not exist.")),
         Some(one) if function == "GetInstanceConfiguration" => success(configuration(one)),
         Some(one) if one.status == Status::Stopped => failure(&format!("Instance {id} is not running.")),
-        Some(one) if function == "GetStores" => success(stores(one)),
+        Some(one) if function == "GetStores" => success(stores(one, state.switches.stores_below.as_deref())),
         Some(one) => success(json!({ "processUniqueID": format!("7d019ba8-0000-4000-8000-{:012}", one.starts) })),
     }
 }
@@ -134,7 +145,9 @@ fn operate(shared: &Shared, effect: Effect, filter: &str) -> Value {
             Effect::Freeze => (Some(&mut switches.refuse_freezes), switches.freeze_delay),
             Effect::Thaw => (Some(&mut switches.refuse_thaws), switches.thaw_delay),
             Effect::Restart => (Some(&mut switches.refuse_restarts), Duration::ZERO),
-            Effect::Start | Effect::Stop => (None, Duration::ZERO),
+            Effect::Stop => (Some(&mut switches.refuse_stops), switches.stop_delay),
+            Effect::Start => (Some(&mut switches.refuse_starts), Duration::ZERO),
+            Effect::Verify => (None, switches.verify_delay),
         };
         let refused = refusals.filter(|left| **left > 0).map(|left| {
             *left -= 1;
@@ -146,6 +159,42 @@ fn operate(shared: &Shared, effect: Effect, filter: &str) -> Value {
     match reply {
         Reply::Token => envelope(&shared.lock(), &token, true),
         Reply::Immediate => envelope(&shared.wait(FOREVER, |state| is_done(state, &token)), &token, false),
+    }
+}
+
+/// Makes an instance as the real server is thought to: with a directory that holds an empty archive, and running.
+fn create(shared: &Shared, config: &str) -> Value {
+    let config: Value = serde_json::from_str(config).unwrap_or_default();
+    let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
+    let (id, base) = (text("instanceID"), text("baseDirectory"));
+    if [&id, &base, &text("instanceHost")].iter().any(|value| value.is_empty()) {
+        return failure("Argument config is missing or invalid.");
+    }
+    let refused = shared.change(|state| {
+        if state.instance(&id).is_some() {
+            return Some(format!("Instance {id} already exists."));
+        }
+        let base = state.switches.creates_in.clone().unwrap_or(base);
+        let mut instance = Instance::new(&id);
+        instance.stores = vec![Store::below(&base, "2026-11")];
+        instance.base_directory = base;
+        state.instances.push(InstanceState { instance, status: Status::Stopped, frozen: false, starts: 0 });
+        None
+    });
+    match refused {
+        Some(message) => failure(&message),
+        // It is filled and started by whoever starts instances.
+        None => operate(shared, Effect::Start, &id),
+    }
+}
+
+/// Tests the stores of a running instance.
+fn verify(shared: &Shared, id: &str) -> Value {
+    let running = shared.lock().instance(id).map(|one| one.status == Status::Running && !one.frozen);
+    match running {
+        None => failure(&format!("Instance {id} does not exist.")),
+        Some(false) => failure(&format!("Instance {id} is not running.")),
+        Some(true) => operate(shared, Effect::Verify, id),
     }
 }
 
@@ -182,6 +231,7 @@ fn in_list(state: &State, one: &InstanceState) -> Value {
     let running = one.status == Status::Running;
     let status = match one.status {
         Status::Stopped => "stopped",
+        Status::Running if state.switches.odd_status => "starting",
         Status::Running if one.frozen && state.switches.shows_frozen => "frozen",
         Status::Running => "running",
     };
@@ -200,8 +250,10 @@ fn configuration(one: &InstanceState) -> Value {
     })
 }
 
-fn stores(one: &InstanceState) -> Value {
+fn stores(one: &InstanceState, elsewhere: Option<&str>) -> Value {
     let described = one.instance.stores.iter().zip(1..).map(|(store, id)| {
+        let moved = elsewhere.map(|directory| Store::below(directory, &store.name));
+        let store = moved.as_ref().unwrap_or(store);
         json!({
             "id": id, "name": store.name, "requestedState": "current", "error": null, "statisticsCount": 1,
             "statisticsSize": 1, "needsUpgrade": false, "searchIndexesNeedRebuild": false,

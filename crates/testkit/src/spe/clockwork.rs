@@ -13,10 +13,20 @@ const IDLE: Duration = Duration::from_secs(1);
 enum Event {
     Quiet(String),
     Awake(String),
+    Stopped(String),
+    Started(String),
+}
+
+/// What is called when something happens to a live instance.
+pub(super) struct Hooks {
+    pub on_freeze: Hook,
+    pub on_thaw: Hook,
+    pub on_stop: Hook,
+    pub on_start: Hook,
 }
 
 /// Works until the simulator ends.
-pub(super) fn run(shared: &Shared, mut on_freeze: Hook, mut on_thaw: Hook) {
+pub(super) fn run(shared: &Shared, mut hooks: Hooks) {
     loop {
         let mut state = shared.lock();
         if state.stopping {
@@ -38,8 +48,10 @@ pub(super) fn run(shared: &Shared, mut on_freeze: Hook, mut on_thaw: Hook) {
         // Without the lock: a hook may take its time, and ask the simulator.
         for event in &events {
             match event {
-                Event::Quiet(id) => on_freeze(id),
-                Event::Awake(id) => on_thaw(id),
+                Event::Quiet(id) => (hooks.on_freeze)(id),
+                Event::Awake(id) => (hooks.on_thaw)(id),
+                Event::Stopped(id) => (hooks.on_stop)(id),
+                Event::Started(id) => (hooks.on_start)(id),
             }
         }
         shared.change(|state| {
@@ -47,6 +59,8 @@ pub(super) fn run(shared: &Shared, mut on_freeze: Hook, mut on_thaw: Hook) {
                 match event {
                     Event::Quiet(_) => state.freezes += 1,
                     Event::Awake(_) => state.thaws += 1,
+                    Event::Stopped(id) => state.set_status(id, Status::Stopped),
+                    Event::Started(id) => state.set_status(id, Status::Running),
                 }
             }
             if let Some(operation) = state.operations.get_mut(&token) {
@@ -70,7 +84,7 @@ fn apply(state: &mut State, token: &str) -> (Vec<Event>, Result<(), String>) {
     let mut outcome = Ok(());
     for id in &ids {
         match step(state, effect, id) {
-            Ok(event) => events.extend(event),
+            Ok(happened) => events.extend(happened),
             Err(reason) => outcome = Err(reason),
         }
     }
@@ -80,29 +94,41 @@ fn apply(state: &mut State, token: &str) -> (Vec<Event>, Result<(), String>) {
     (events, outcome)
 }
 
-fn step(state: &mut State, effect: Effect, id: &str) -> Result<Option<Event>, String> {
-    let refuse_repeated = state.switches.refuse_repeated;
+fn step(state: &mut State, effect: Effect, id: &str) -> Result<Vec<Event>, String> {
+    let (refuse_repeated, damage) = (state.switches.refuse_repeated, state.switches.damage);
+    let dies = state.switches.dies_at_start;
     let Some(live) = state.instance(id) else { return Err(format!("Instance {id} does not exist.")) };
-    let was_frozen = live.frozen;
+    let (was_frozen, was) = (live.frozen, live.status);
+    let mut events = Vec::new();
     match effect {
-        Effect::Freeze if live.status == Status::Stopped => return Err(format!("Instance {id} is not running.")),
+        Effect::Freeze if was == Status::Stopped => return Err(format!("Instance {id} is not running.")),
         Effect::Freeze if was_frozen && refuse_repeated => return Err(format!("Instance {id} is already frozen.")),
         Effect::Thaw if !was_frozen && refuse_repeated => return Err(format!("Instance {id} is not frozen.")),
         Effect::Freeze => live.frozen = true,
         Effect::Thaw => live.frozen = false,
-        Effect::Start | Effect::Restart => {
+        Effect::Verify => return damage.map_or(Ok(events), |damage| Err(damage.to_owned())),
+        Effect::Restart => {
             live.starts += 1;
             live.status = Status::Running;
             live.frozen = false;
         }
+        Effect::Start if was == Status::Running || dies => {}
+        Effect::Start => {
+            live.starts += 1;
+            events.push(Event::Started(id.into()));
+        }
         Effect::Stop => {
-            live.status = Status::Stopped;
             live.frozen = false;
+            if was == Status::Running {
+                events.push(Event::Stopped(id.into()));
+            }
         }
     }
-    Ok(match (was_frozen, live.frozen) {
-        (false, true) => Some(Event::Quiet(id.into())),
-        (true, false) => Some(Event::Awake(id.into())),
-        _ => None,
-    })
+    match (was_frozen, live.frozen) {
+        (false, true) => events.push(Event::Quiet(id.into())),
+        // Whoever is stopped while it is frozen wakes for it.
+        (true, false) => events.insert(0, Event::Awake(id.into())),
+        _ => {}
+    }
+    Ok(events)
 }

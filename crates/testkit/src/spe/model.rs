@@ -17,6 +17,10 @@ pub struct Options {
     pub on_freeze: Hook,
     /// Called when an instance is no longer frozen, however that came; the thaw is confirmed only when this has returned.
     pub on_thaw: Hook,
+    /// Called when an instance is stopped: it may not write any more, and closes its files.
+    pub on_stop: Hook,
+    /// Called when an instance is started, before it is said to run; also when it was just made.
+    pub on_start: Hook,
 }
 
 impl Options {
@@ -28,6 +32,8 @@ impl Options {
             password: "secret".into(),
             on_freeze: Box::new(|_| {}),
             on_thaw: Box::new(|_| {}),
+            on_stop: Box::new(|_| {}),
+            on_start: Box::new(|_| {}),
         }
     }
 }
@@ -82,6 +88,17 @@ pub struct Store {
 }
 
 impl Store {
+    /// The same below a directory of this host.
+    pub fn below(directory: &str, name: &str) -> Self {
+        let database_path = format!("{directory}/Data/{name}");
+        Self {
+            name: name.into(),
+            content_path: format!("{database_path}/Content"),
+            index_path: format!("{database_path}/Index"),
+            database_path,
+        }
+    }
+
     /// A store in `Data\<name>` of a directory, laid out as MailStore does.
     pub fn beneath(directory: &str, name: &str) -> Self {
         let database_path = format!(r"{directory}\Data\{name}");

@@ -8,10 +8,10 @@ use std::time::Duration;
 use base64ct::{Base64, Encoding as _};
 
 use super::certificate::Identity;
-use super::clockwork;
-use super::model::Options;
+use super::clockwork::{self, Hooks};
+use super::model::{Options, Status};
 use super::server::{Server, listen};
-use super::state::{InstanceState, Request, Shared, State};
+use super::state::{Effect, InstanceState, Request, Shared, State};
 use super::switches::Switches;
 
 /// How long a changed switch may take to show.
@@ -33,7 +33,8 @@ impl Simulator {
     /// # Panics
     /// If there is no loopback device.
     pub fn start(options: Options) -> Self {
-        let Options { instances, user, password, on_freeze, on_thaw } = options;
+        let Options { instances, user, password, on_freeze, on_thaw, on_stop, on_start } = options;
+        let hooks = Hooks { on_freeze, on_thaw, on_stop, on_start };
         let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
         let address = listener.local_addr().expect("a bound port");
         let shared = Arc::new(Shared::new(State::new(instances)));
@@ -46,10 +47,8 @@ impl Simulator {
             open: Mutex::default(),
         });
         let clock = Arc::clone(&shared);
-        let threads = vec![
-            thread::spawn(move || server.run(listener)),
-            thread::spawn(move || clockwork::run(&clock, on_freeze, on_thaw)),
-        ];
+        let threads =
+            vec![thread::spawn(move || server.run(listener)), thread::spawn(move || clockwork::run(&clock, hooks))];
         Self { shared, address, sha256, ca_pem, threads }
     }
 
@@ -82,6 +81,32 @@ impl Simulator {
     /// How often a function was called.
     pub fn calls(&self, function: &str) -> usize {
         self.shared.lock().requests.iter().filter(|request| request.function == function).count()
+    }
+
+    /// The functions that operated on instances, in the order of arrival: what only asks is left out.
+    pub fn deeds(&self) -> Vec<String> {
+        let asks = |function: &str| function.starts_with("Get") || function.starts_with("get-") || function == "Ping";
+        let requests = self.requests().into_iter().map(|request| request.function);
+        requests.filter(|function| !asks(function)).collect()
+    }
+
+    /// Starts or stops an instance as somebody else would, and waits until it is so.
+    pub fn operate(&self, id: &str, status: Status) {
+        let effect = if status == Status::Running { Effect::Start } else { Effect::Stop };
+        self.shared.change(|state| state.begin(effect, vec![id.into()], Duration::ZERO, None));
+        let is_so = |state: &State| state.instances.iter().any(|one| one.instance.id == id && one.status == status);
+        assert!(is_so(&self.shared.wait(PATIENCE, is_so)), "{id} did not become {status:?}");
+    }
+
+    /// Freezes an instance as somebody else would, and waits until it is so.
+    pub fn freeze(&self, id: &str) {
+        self.shared.change(|state| state.begin(Effect::Freeze, vec![id.into()], Duration::ZERO, None));
+        assert!(self.wait_for(id, true), "{id} was not frozen");
+    }
+
+    /// Whether the instance of this id is there, and runs.
+    pub fn status(&self, id: &str) -> Option<Status> {
+        self.shared.lock().instance(id).map(|instance| instance.status)
     }
 
     /// How often an instance became frozen.

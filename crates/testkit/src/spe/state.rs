@@ -41,6 +41,7 @@ pub(super) enum Effect {
     Start,
     Stop,
     Restart,
+    Verify,
 }
 
 /// Work that was asked for.
@@ -99,6 +100,12 @@ impl State {
 
     pub fn instance(&mut self, id: &str) -> Option<&mut InstanceState> {
         self.instances.iter_mut().find(|one| one.instance.id == id)
+    }
+
+    pub fn set_status(&mut self, id: &str, status: Status) {
+        if let Some(live) = self.instance(id) {
+            live.status = status;
+        }
     }
 
     /// Takes up an operation and returns its token. `refused` ends it before it begins.

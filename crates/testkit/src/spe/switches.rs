@@ -17,6 +17,24 @@ pub struct Switches {
     pub refuse_thaws: u32,
     /// How many of the next restarts are refused.
     pub refuse_restarts: u32,
+    /// How many of the next stops are refused.
+    pub refuse_stops: u32,
+    /// How many of the next starts are refused.
+    pub refuse_starts: u32,
+    /// How long a stop takes. Longer than the client waits, it hangs, and comes late.
+    pub stop_delay: Duration,
+    /// How long a verification takes.
+    pub verify_delay: Duration,
+    /// What a verification finds, if anything.
+    pub damage: Option<&'static str>,
+    /// Whether a start succeeds, although the instance does not come up.
+    pub dies_at_start: bool,
+    /// Whether `GetInstances` says `starting` of a running instance.
+    pub odd_status: bool,
+    /// Where instances are made, whatever base directory they were to have.
+    pub creates_in: Option<String>,
+    /// Where `GetStores` says that stores stand, whatever instance is asked.
+    pub stores_below: Option<String>,
     /// The function whose effect takes place but whose reply never arrives.
     pub lose_reply_of: Option<&'static str>,
     /// Whether `cancel-async` ends an operation that has not taken effect.
@@ -56,6 +74,15 @@ impl Default for Switches {
             refuse_freezes: 0,
             refuse_thaws: 0,
             refuse_restarts: 0,
+            refuse_stops: 0,
+            refuse_starts: 0,
+            stop_delay: Duration::ZERO,
+            verify_delay: Duration::ZERO,
+            damage: None,
+            dies_at_start: false,
+            odd_status: false,
+            creates_in: None,
+            stores_below: None,
             lose_reply_of: None,
             cancellable: false,
             shows_frozen: false,

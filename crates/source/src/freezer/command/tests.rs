@@ -17,6 +17,8 @@ fn freezer(freeze: &str, thaw: &str, status: Option<&str>) -> CommandFreezer {
         thaw: shell(thaw),
         status: status.map(shell),
         timeout_ms: 10_000,
+        stop: None,
+        start: None,
     })
 }
 

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::Listed;
 use super::client::Client;
+use super::instance::Listed;
 use crate::freezer::{FreezeError, MailstoreConfig};
 
 /// An instance that a Management Server knows, with the paths of that server.

@@ -9,6 +9,8 @@ fn intent() -> Intent {
         thaw: vec!["/bin/thaw".to_owned()],
         status: None,
         timeout_ms: 5,
+        stop: None,
+        start: None,
     });
     let written = Timestamp { seconds: 1_795_000_000, nanos: 7 };
     Intent::new("cust01", &freezer, Duration::from_secs(30), &Retry::default(), written)

@@ -147,6 +147,8 @@ fn a_freezer_that_cannot_be_opened_is_a_failed_attempt() {
         thaw: vec!["/nowhere/thaw".to_owned()],
         status: None,
         timeout_ms: 100,
+        stop: None,
+        start: None,
     });
     Journal::create(&path, &Intent::new("a", &freezer, Duration::from_secs(1), &quick(), clock())).unwrap();
     let error = thaw_once(&path, ThawedBy::Recovery, &clock, &quick(), &mut |_| {}).unwrap_err();
