@@ -31,6 +31,8 @@ fn every_command(home: &Home) -> Vec<Vec<std::ffi::OsString>> {
         args!["check"].into(),
         args!["check", "--read-data"].into(),
         args!["check", "--no-key"].into(),
+        args!["repair", "--dry-run"].into(),
+        args!["copy", "--to", at("other"), "--to-password-file", at("other password")].into(),
         args!["stats"].into(),
         args!["key", "list"].into(),
         args!["key", "add", "--generate-password", at("second password")].into(),

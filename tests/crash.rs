@@ -3,6 +3,7 @@
 //! A history is recorded event by event ([`history`]); for each event and each fate of what was under way then, a restart
 //! is played through with an index that is lost, one as it was at that moment, and one from the future.
 
+mod care;
 mod history;
 mod passing;
 mod trace;

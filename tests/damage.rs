@@ -1,5 +1,7 @@
 //! Every kind of object, damaged in every way, met by every command: never a panic, never a wrong byte, always a name.
 
+mod repair;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -198,6 +200,10 @@ impl Copy<'_> {
 
     /// Runs a command, which must neither panic nor be ended by a signal.
     fn run<const N: usize>(&self, arguments: [std::ffi::OsString; N]) -> Outcome {
+        self.run_all(arguments)
+    }
+
+    fn run_all(&self, arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Outcome {
         let places = args!["--repo", self.path("repository"), "--state-dir", self.path("state")];
         let outcome = self.original.home.run(arguments.into_iter().chain(places));
         assert!(!outcome.err().contains("panicked") && !outcome.err().contains("please report"), "{outcome}");

@@ -87,8 +87,12 @@ pub enum Command {
     Forget(ForgetArgs),
     /// Test whether everything that was stored is there and sound
     Check(CheckArgs),
-    /// Show how much is stored
-    Stats,
+    /// Mend what can be mended; nothing is destroyed, and what is lost is named
+    Repair(RepairArgs),
+    /// Copy snapshots into another repository
+    Copy(CopyArgs),
+    /// Show how much is stored, and what each snapshot costs
+    Stats(StatsArgs),
     /// Manage the keys that open the repository
     #[command(subcommand)]
     Key(KeyCommand),
@@ -128,7 +132,9 @@ impl Command {
             Self::Restore(_) => "restore",
             Self::Forget(_) => "forget",
             Self::Check(_) => "check",
-            Self::Stats => "stats",
+            Self::Repair(_) => "repair",
+            Self::Copy(_) => "copy",
+            Self::Stats(_) => "stats",
             Self::Key(KeyCommand::List) => "key list",
             Self::Key(KeyCommand::Add(_)) => "key add",
             Self::Key(KeyCommand::Remove(_)) => "key remove",
@@ -483,6 +489,84 @@ pub struct CheckArgs {
     /// Compare each object with its name, and nothing else: needs no key
     #[arg(long, conflicts_with_all = ["read_data", "time_limit"])]
     pub no_key: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(after_help = "\
+First everything is looked at, and what would be done is told. Then
+  * packs that no fragment names are named by one, and fragments that cannot be read are replaced;
+  * of damaged packs, every chunk that is whole is stored again; the packs are kept below `damaged/`;
+  * beside each snapshot that has lost something, a corrected one is written that names what is missing;
+  * the local index is made anew.
+What the live files still have of lost content is had again by a backup: run `check --read-data` and a backup first.
+When only the local index is wrong, `rebuild-index` is enough.
+
+Examples:
+  icecore repair --dry-run         tells what would be done, and changes nothing
+  icecore repair                   does it
+  icecore repair --quick           reads only packs of a wrong size and those that no fragment names
+
+Exit codes: 0 sound or mended, 3 mended as far as possible, but something is lost or left; with --dry-run 1 if
+anything is wrong.")]
+pub struct RepairArgs {
+    /// Say what would be done, and change nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    /// Do not read packs that seem to be whole
+    #[arg(long)]
+    pub quick: bool,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "\
+A snapshot that was copied before is not copied again. Content is verified on the way, and stored under the keys of the
+other repository, only where that lacks it. An interrupted copy goes on when the same command is run again.
+
+Examples:
+  icecore copy --to /mnt/usb/icecore --to-password-file ~/usb.key          everything that it lacks
+  icecore copy --to /mnt/usb/icecore --to-password-file ~/usb.key latest
+  icecore copy --to /mnt/usb/icecore --to-password-file ~/usb.key -i wiki --tag monthly")]
+pub struct CopyArgs {
+    /// Snapshots to copy: ids' first digits, latest, NAME, NAME~N or NAME@TIME; all if none is named
+    #[arg(value_name = "SNAP", conflicts_with_all = ["instances", "host", "tags"])]
+    pub snapshots: Vec<String>,
+    /// The directory of the other repository
+    #[arg(long, value_name = "DIR")]
+    pub to: OsString,
+    /// A file with the other repository's password; it is asked for if not given
+    #[arg(long, value_name = "FILE")]
+    pub to_password_file: Option<PathBuf>,
+    /// Only those of this series; may be given several times
+    #[arg(long = "instance", short, value_name = "NAME")]
+    pub instances: Vec<String>,
+    /// Only those of this host
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// Only those with this tag; may be given several times, and then any of them counts
+    #[arg(long = "tag", value_name = "TEXT")]
+    pub tags: Vec<String>,
+    /// Say which snapshots would be copied, and copy nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    /// How hard to compress
+    #[arg(long, value_name = "LEVEL", default_value = "default")]
+    pub compression: Compression,
+    /// Threads that read, verify and compress; as many as there are processors if not given
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "\
+`unique` is what nothing would need any more if this snapshot alone were forgotten, as it is stored.
+
+Examples:
+  icecore stats
+  icecore stats --instance wiki --json")]
+pub struct StatsArgs {
+    /// Only the snapshots of this series; may be given several times
+    #[arg(long = "instance", short, value_name = "NAME")]
+    pub instances: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

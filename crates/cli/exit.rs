@@ -78,8 +78,8 @@ pub struct Sorted {
 /// Sorts an error.
 pub fn sort(error: &Error) -> Sorted {
     let (code, mut hint) = code_and_hint(error);
-    if hint.is_none() && misses_chunk(error) {
-        hint = Some(MISSING.to_owned());
+    if hint.is_none() {
+        hint = blames_index(error).map(str::to_owned);
     }
     Sorted { message: message(error), hint, code }
 }
@@ -88,16 +88,20 @@ pub fn sort(error: &Error) -> Sorted {
 const MISSING: &str = "either the repository lost it (`icecore check` lists what suffers), or the index is damaged: it can be \
      deleted, and `icecore rebuild-index` makes it anew";
 
-/// Whether somewhere below, a chunk was not found.
-fn misses_chunk(error: &Error) -> bool {
+/// What may be done about an index that contradicts the repository.
+const WRONG_INDEX: &str = "nothing is lost: the index can be deleted, and `icecore rebuild-index` makes it anew";
+
+/// What may be done if somewhere below, the index is wrong or does not know a chunk.
+fn blames_index(error: &Error) -> Option<&'static str> {
     let mut cause = error.source();
     while let Some(error) = cause {
-        if matches!(error.downcast_ref(), Some(RepositoryError::MissingChunk { .. })) {
-            return true;
+        match error.downcast_ref() {
+            Some(RepositoryError::MissingChunk { .. }) => return Some(MISSING),
+            Some(RepositoryError::WrongIndex { .. }) => return Some(WRONG_INDEX),
+            _ => cause = error.source(),
         }
-        cause = error.source();
     }
-    false
+    None
 }
 
 /// The error and its causes, each said once: many messages repeat their cause.
@@ -205,6 +209,8 @@ fn of_repository(error: &RepositoryError) -> (Code, Option<String>) {
     let hint = |text: &str| Some(text.to_owned());
     match error {
         RepositoryError::NoRepository { location } => (Code::NoRepository, Some(init_hint(location))),
+        RepositoryError::ConfigMissing { location } => (Code::NoRepository, Some(config_hint(location))),
+        RepositoryError::WrongIndex { .. } => (Code::Failed, hint(WRONG_INDEX)),
         RepositoryError::AlreadyExists { .. } => (Code::Failed, hint("it can be used as it is")),
         RepositoryError::WrongPassword { .. } => (
             Code::WrongPassword,
@@ -242,6 +248,13 @@ fn of_store(error: &icecore_store::Error) -> (Code, Option<String>) {
         _ => None,
     };
     (Code::Failed, hint.map(str::to_owned))
+}
+
+fn config_hint(place: &str) -> String {
+    format!(
+        "its packs are there, and cannot be read without it: put the file {place}/config back from a copy of the repository; \
+         it never changes after `icecore init`, so any copy will do"
+    )
 }
 
 fn init_hint(place: &str) -> String {

@@ -9,9 +9,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use icecore_engine::Archive;
 use icecore_engine::id::RepositoryId;
 use icecore_engine::keys::Secret;
+use icecore_engine::{Archive, Error as EngineError, RepositoryError};
 use icecore_store::{LocalStore, Store};
 
 use crate::error::{Error, Result};
@@ -54,18 +54,14 @@ pub fn open(settings: &Settings) -> Result<Opened> {
 pub fn secret(settings: &Settings) -> Result<Secret> {
     let place = settings.place.directory();
     // Nobody should type a password for what is not there.
-    if !is_repository(&place)? {
-        return Err(Error::NoRepository { place, embedded: matches!(settings.place, Place::Embedded { .. }) });
-    }
+    refuse_absent(settings, &place)?;
     password::obtain(&settings.password, settings.can_ask, &place)
 }
 
 /// The store of the repository, which must be there; needs no password.
 pub fn store(settings: &Settings) -> Result<Arc<dyn Store>> {
     let place = settings.place.directory();
-    if !is_repository(&place)? {
-        return Err(Error::NoRepository { place, embedded: matches!(settings.place, Place::Embedded { .. }) });
-    }
+    refuse_absent(settings, &place)?;
     Ok(Arc::new(LocalStore::open(place)?))
 }
 
@@ -79,7 +75,8 @@ pub fn open_with(settings: &Settings, secret: &Secret) -> Result<Opened> {
 /// Opens the repository; the embedded default is made if it is not there yet.
 pub fn open_or_create(settings: &Settings) -> Result<(Opened, Option<Created>)> {
     let Place::Embedded { home } = &settings.place else { return Ok((open(settings)?, None)) };
-    if is_repository(&settings.place.directory())? {
+    let place = settings.place.directory();
+    if is_repository(&place)? || has_lost_its_config(&place)? {
         return Ok((open(settings)?, None));
     }
     let created = create_embedded(home, settings, None)?;
@@ -127,6 +124,26 @@ pub fn default_label() -> String {
     format!("{}@{}", world::user_name(), world::host_name())
 }
 
+fn refuse_absent(settings: &Settings, place: &Path) -> Result<()> {
+    if is_repository(place)? {
+        return Ok(());
+    }
+    if has_lost_its_config(place)? {
+        let lost = RepositoryError::ConfigMissing { location: place.display().to_string() };
+        return Err(EngineError::from(lost).into());
+    }
+    Err(Error::NoRepository { place: place.to_owned(), embedded: matches!(settings.place, Place::Embedded { .. }) })
+}
+
+/// Whether packs stand in a directory, and no configuration with them.
+fn has_lost_its_config(place: &Path) -> Result<bool> {
+    match LocalStore::open(place) {
+        Ok(store) => Ok(Archive::has_lost_its_config(&store)?),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Whether a repository stands in a directory.
 pub fn is_repository(place: &Path) -> Result<bool> {
     match LocalStore::open(place) {
@@ -138,7 +155,7 @@ pub fn is_repository(place: &Path) -> Result<bool> {
 
 /// A repository is not scattered over a directory that holds something else.
 fn refuse_obstacles(place: &Path) -> Result<()> {
-    if is_repository(place)? {
+    if is_repository(place)? || has_lost_its_config(place)? {
         return Ok(()); // which the creation itself refuses, with a better sentence
     }
     let entries = match fs::read_dir(place) {

@@ -178,7 +178,7 @@ fn password_source(global: &Global, world: &World, configured: Option<PathBuf>, 
 }
 
 /// Reads the name of a repository: a directory, perhaps as a `file:` URL.
-fn local_directory(text: &OsStr) -> Result<PathBuf> {
+pub(crate) fn local_directory(text: &OsStr) -> Result<PathBuf> {
     let Some(readable) = text.to_str() else { return Ok(PathBuf::from(text)) };
     let directory = readable.strip_prefix("file://").unwrap_or(readable);
     match directory.split_once("://") {

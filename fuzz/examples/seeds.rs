@@ -248,6 +248,8 @@ fn records() {
         problem_count: 1,
         excludes: vec!["*.tmp".to_owned()],
         protected_until: Some(TIME),
+        corrects: None,
+        origin: None,
     };
     save("snapshot", "full", &snapshot.encode().expect("a valid record"));
     let least = Snapshot { receipt: None, parent: None, problems: Vec::new(), problem_count: 0, ..snapshot };

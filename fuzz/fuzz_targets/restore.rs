@@ -100,6 +100,8 @@ fn plant(leaf: &[u8], entries: u64) -> Stored {
         problem_count: 0,
         excludes: Vec::new(),
         protected_until: None,
+        corrects: None,
+        origin: None,
     };
     Stored { id: SnapshotId::from_bytes([7; 32]), snapshot }
 }

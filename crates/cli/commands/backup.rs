@@ -159,7 +159,7 @@ fn freeze(freezing: Freezing, instance: &str, settings: &Settings, ours: &[PathB
 }
 
 /// zstd levels: the fastest that is worth it, zstd's own default, and the last before time explodes.
-fn level(compression: Compression) -> i32 {
+pub(super) fn level(compression: Compression) -> i32 {
     match compression {
         Compression::Fast => 1,
         Compression::Default => 3,

@@ -134,7 +134,8 @@ pub fn summarise(report: &CheckReport, out: &mut dyn Write) -> io::Result<()> {
         human::counted(report.finding_count, "promise does", "promises do"),
         human::counted(report.damaged_count, "file cannot", "files cannot"),
     );
-    writeln!(out, "damage found: {findings} not hold, {files} be restored whole")
+    writeln!(out, "damage found: {findings} not hold, {files} be restored whole")?;
+    writeln!(out, "first back up again, which heals what the live files still have; then: icecore repair --dry-run")
 }
 
 fn document(report: &CheckReport) -> Map<String, Value> {

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod check;
 pub mod completions;
+pub mod copy;
 pub mod demo;
 pub mod forget;
 pub mod guardian;
@@ -12,6 +13,7 @@ pub mod key;
 pub mod ls;
 pub mod man;
 pub mod rebuild_index;
+pub mod repair;
 pub mod restore;
 pub mod show;
 pub mod snapshots;

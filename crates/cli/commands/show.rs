@@ -47,6 +47,10 @@ fn print(stored: &Stored, out: &mut dyn Write) -> io::Result<()> {
     lines.extend(snapshot.tags.iter().map(|tag| ("tag", human::printable(tag))));
     lines.extend(snapshot.excludes.iter().map(|pattern| ("left out", human::printable(pattern))));
     lines.extend(snapshot.protected_until.map(|until| ("protected until", time::local(until))));
+    lines.extend(snapshot.corrects.map(|id| ("corrects", format!("the damaged snapshot {}", id.short()))));
+    lines.extend(snapshot.origin.map(|origin| {
+        ("copy of", format!("snapshot {} of repository {}", origin.snapshot.short(), origin.repository.short()))
+    }));
     human::fields(out, lines)?;
     writeln!(out, "totals")?;
     human::fields(out, totals(&snapshot.totals))?;

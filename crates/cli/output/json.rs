@@ -3,7 +3,7 @@
 use icecore_engine::Stored;
 use icecore_engine::entry::{Entry, Node, Timestamp};
 use icecore_engine::id::SnapshotId;
-use icecore_engine::snapshot::{Problem, ProblemKind, Receipt, Snapshot, ThawedBy, Totals, Verdict};
+use icecore_engine::snapshot::{Origin, Problem, ProblemKind, Receipt, Snapshot, ThawedBy, Totals, Verdict};
 use serde_json::{Map, Value, json};
 
 use crate::exit::Sorted;
@@ -90,9 +90,15 @@ pub fn full(id: &SnapshotId, record: &Snapshot) -> Map<String, Value> {
         ("problems", problems(&record.problems)),
         ("excludes", record.excludes.clone().into()),
         ("protected_until", record.protected_until.map(time).into()),
+        ("corrects", record.corrects.map(|id| id.to_string()).into()),
+        ("origin", record.origin.map(origin).into()),
     ];
     object.extend(fields.map(|(name, value)| (name.to_owned(), value)));
     object
+}
+
+fn origin(origin: Origin) -> Value {
+    json!({ "repository": origin.repository.to_string(), "snapshot": origin.snapshot.to_string() })
 }
 
 /// Problems by path.

@@ -91,12 +91,12 @@ impl Drop for Bar {
 impl Measure {
     fn of(progress: &Progress) -> Self {
         match progress.phase() {
-            Phase::Warming | Phase::Storing | Phase::Restoring | Phase::Checking
+            Phase::Warming | Phase::Storing | Phase::Restoring | Phase::Checking | Phase::Copying
                 if value(&progress.bytes_total) > 0 =>
             {
                 Self::Bytes
             }
-            Phase::Warming | Phase::Storing | Phase::Restoring | Phase::Checking
+            Phase::Warming | Phase::Storing | Phase::Restoring | Phase::Checking | Phase::Copying
                 if value(&progress.entries_total) > 0 =>
             {
                 Self::Entries
@@ -132,6 +132,8 @@ fn name(phase: Phase) -> &'static str {
         Phase::Verifying => "verifying",
         Phase::Checking => "checking",
         Phase::Counting => "counting",
+        Phase::Repairing => "repairing",
+        Phase::Copying => "copying",
         Phase::Done => "finishing",
     }
 }

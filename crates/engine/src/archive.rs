@@ -21,7 +21,7 @@ pub fn check_names(store: &dyn Store, threads: usize, progress: &Progress) -> Re
     interruptible(names::check_names(store, threads, &|step| watch(step, progress)))
 }
 
-fn watch(step: CheckStep, progress: &Progress) -> icecore_repo::Result<()> {
+pub(crate) fn watch(step: CheckStep, progress: &Progress) -> icecore_repo::Result<()> {
     match step {
         CheckStep::Packs { bytes, .. } => progress.bytes_total.store(bytes, Relaxed),
         CheckStep::Pack { bytes } => drop(progress.bytes.fetch_add(bytes, Relaxed)),
@@ -56,6 +56,11 @@ impl Archive {
     /// Whether a store holds a repository.
     pub fn exists(store: &dyn Store) -> Result<bool> {
         Ok(Repository::exists(store)?)
+    }
+
+    /// Whether a store holds what is left of a repository whose configuration is gone.
+    pub fn has_lost_its_config(store: &dyn Store) -> Result<bool> {
+        Ok(Repository::has_lost_its_config(store)?)
     }
 
     /// Opens a repository and brings its index below `state` up to date. The sentences are what could not be read on the

@@ -10,7 +10,7 @@
 //! are put in order before the manifest is written. The number of batches on their way is bounded, and so is memory.
 
 mod frozen;
-mod known;
+pub(crate) mod known;
 mod merge;
 mod night;
 mod pass;
@@ -211,6 +211,8 @@ impl<'a> Story<'a> {
             problem_count,
             excludes: job.excludes.clone(),
             protected_until: job.protected_until,
+            corrects: None,
+            origin: None,
         };
         let id = closed.commit(&snapshot)?;
         self.progress.enter(Phase::Done);
@@ -245,7 +247,7 @@ fn live(story: &Story<'_>) -> Result<Report> {
 
 /// Closes a session, also after a failure: what was stored is made durable and named, so that the next run does not store it
 /// again. The pack writer's own failure is the cause of what the workers saw.
-fn close<T>(session: Session, stored: Result<T>) -> Result<(T, Closed)> {
+pub(crate) fn close<T>(session: Session, stored: Result<T>) -> Result<(T, Closed)> {
     let closed = session.close();
     match (stored, closed) {
         (Err(Error::Repository(icecore_repo::Error::WriterStopped)), Err(cause)) => Err(cause.into()),

@@ -53,11 +53,16 @@ impl Archive {
     }
 }
 
-fn count(reach: &mut Reach, reader: &ChunkReader, catalogue: &Catalogue, progress: &Progress) -> Result<Vec<String>> {
+pub(crate) fn count(
+    reach: &mut Reach,
+    reader: &ChunkReader,
+    catalogue: &Catalogue,
+    progress: &Progress,
+) -> Result<Vec<String>> {
     interruptible(reach.update(reader, &catalogue.snapshots, &mut || step(progress)))
 }
 
-fn step(progress: &Progress) -> icecore_repo::Result<()> {
+pub(crate) fn step(progress: &Progress) -> icecore_repo::Result<()> {
     progress.entries.fetch_add(1, Relaxed);
     progress.check().map_err(|_| icecore_repo::Error::Interrupted)
 }

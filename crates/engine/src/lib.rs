@@ -7,6 +7,9 @@
 //! | [`restore`] | snapshot → directory |
 //! | [`retention`] | which snapshots are kept: a pure plan |
 //! | [`forget`] | snapshots go, and what that frees |
+//! | [`repair`] | what can still be read is made whole, what is lost is told |
+//! | [`mod@copy`] | snapshots into another repository |
+//! | [`stats`] | what a repository holds, and what each snapshot costs |
 //! | [`browse`] | choosing snapshots, reading manifests |
 //! | [`progress`] | what a running story tells, and how it is stopped |
 //!
@@ -15,11 +18,15 @@
 pub mod archive;
 pub mod backup;
 pub mod browse;
+pub mod copy;
 pub mod error;
 pub mod forget;
+mod in_order;
 pub mod progress;
+pub mod repair;
 pub mod restore;
 pub mod retention;
+pub mod stats;
 mod store_file;
 
 pub use archive::Archive;

@@ -29,11 +29,15 @@ pub enum Phase {
     Checking,
     /// Counting what is needed.
     Counting,
+    /// Mending what can be mended.
+    Repairing,
+    /// Copying to another repository.
+    Copying,
     /// Done.
     Done,
 }
 
-const PHASES: [Phase; 11] = [
+const PHASES: [Phase; 13] = [
     Phase::Opening,
     Phase::Listing,
     Phase::Warming,
@@ -44,6 +48,8 @@ const PHASES: [Phase; 11] = [
     Phase::Verifying,
     Phase::Checking,
     Phase::Counting,
+    Phase::Repairing,
+    Phase::Copying,
     Phase::Done,
 ];
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minicbor::{Decode, Encode};
 
 use crate::entry::{Timestamp, is_valid_path};
-use crate::id::SnapshotId;
+use crate::id::{RepositoryId, SnapshotId};
 use crate::manifest;
 
 /// How many problems a record should name at most; [`Snapshot::problem_count`] counts them all.
@@ -115,6 +115,24 @@ pub struct Snapshot {
     /// Until when nothing may forget the snapshot.
     #[n(19)]
     pub protected_until: Option<Timestamp>,
+    /// The damaged snapshot whose content this one has, as far as it could be had. Its verdict is [`Verdict::Fuzzy`].
+    #[n(20)]
+    pub corrects: Option<SnapshotId>,
+    /// The snapshot of another repository that this one is a copy of.
+    #[n(21)]
+    pub origin: Option<Origin>,
+}
+
+/// A snapshot of another repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(map)]
+pub struct Origin {
+    /// The repository.
+    #[n(0)]
+    pub repository: RepositoryId,
+    /// The snapshot in it.
+    #[n(1)]
+    pub snapshot: SnapshotId,
 }
 
 /// A directory that was backed up.
@@ -427,6 +445,8 @@ mod tests {
             problem_count: 2,
             excludes: vec!["*.tmp".into()],
             protected_until: Some(at(9)),
+            corrects: None,
+            origin: None,
         }
     }
 
@@ -501,6 +521,21 @@ mod tests {
         ];
         assert_eq!(hex(&bare()), expected.concat());
         assert_eq!(Snapshot::decode(&bare().encode().unwrap()).unwrap(), bare());
+    }
+
+    #[test]
+    fn what_repair_and_copy_add_is_golden() {
+        let origin =
+            Origin { repository: RepositoryId::from_bytes([0xCC; 32]), snapshot: SnapshotId::from_bytes([0xDD; 32]) };
+        let added = Snapshot { corrects: Some(SnapshotId::from_bytes([0xEE; 32])), origin: Some(origin), ..bare() };
+        let (bare, added) = (hex(&bare()), hex(&added));
+        let expected = [
+            "ae",
+            &bare[2..],
+            &["145820", &"ee".repeat(32)].concat(), // corrects
+            &["15a2005820", &"cc".repeat(32), "015820", &"dd".repeat(32)].concat(), // origin
+        ];
+        assert_eq!(added, expected.concat());
     }
 
     #[test]
@@ -644,6 +679,11 @@ mod tests {
                 problems,
                 excludes,
                 protected_until,
+                corrects: parent.map(SnapshotId::from_bytes),
+                origin: parent.map(|id| Origin {
+                    repository: RepositoryId::from_bytes(id),
+                    snapshot: SnapshotId::from_bytes(id),
+                }),
             }
         })
     }

@@ -66,7 +66,11 @@ impl Catalogue {
         if !opened.is_empty() || !gone.is_empty() {
             index.cache_snapshots(&opened, &gone)?;
         }
-        catalogue.snapshots.sort_by_key(|stored| (stored.snapshot.taken, stored.id));
+        // What a repair could save of a snapshot stands before it: the original may become whole again, and is what
+        // people mean.
+        catalogue
+            .snapshots
+            .sort_by_key(|stored| (stored.snapshot.taken, stored.snapshot.corrects.is_none(), stored.id));
         Ok(catalogue)
     }
 

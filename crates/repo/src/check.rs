@@ -12,7 +12,7 @@
 //! Because the index forgets before manifests are read, one question answers for every kind of damage: does some pack
 //! still hold the chunk? A damaged frame costs nothing but what stands in it, and nothing if another pack has the same.
 
-mod manifests;
+pub(crate) mod manifests;
 pub mod names;
 mod packs;
 #[cfg(test)]

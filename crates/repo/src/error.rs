@@ -11,6 +11,20 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failure of a repository operation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A repository stands there whose configuration is gone.
+    #[error("the repository at {location} has lost its object config")]
+    ConfigMissing {
+        /// Where.
+        location: String,
+    },
+    /// The index says something else of a pack than the pack itself.
+    #[error("the index {} is wrong about {object}: the object itself says something else", path.display())]
+    WrongIndex {
+        /// The SQLite file.
+        path: PathBuf,
+        /// The pack's key.
+        object: String,
+    },
     /// There is no repository at that place.
     #[error("there is no repository at {location}")]
     NoRepository {
@@ -151,15 +165,25 @@ impl Error {
             Self::Damaged { .. }
                 | Self::MissingChunk { .. }
                 | Self::DamagedChunk { .. }
+                | Self::WrongIndex { .. }
                 | Self::Store(_)
                 | Self::Frame(_)
         )
+    }
+
+    /// What is lost, for a snapshot's record: without the places of this host.
+    pub fn loss(&self) -> String {
+        match self {
+            Self::MissingChunk { chunk, .. } => format!("no pack holds chunk {chunk} any more"),
+            error => error.to_string(),
+        }
     }
 
     /// Whether the bytes are surely lost where they were looked for; a store that only failed to answer has lost nothing.
     pub fn is_loss(&self) -> bool {
         match self {
             Self::Store(error) => matches!(error.kind, ErrorKind::NotFound | ErrorKind::Truncated),
+            Self::WrongIndex { .. } => false,
             error => error.is_damage(),
         }
     }

@@ -31,7 +31,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use crate::error::{Error, Result};
 
 pub(crate) use care::Held;
-pub(crate) use sync::{PACKS_PER_FRAGMENT, publish};
+pub(crate) use sync::{PACKS_PER_FRAGMENT, publish, read_fragment};
 pub use sync::{Rebuilt, Synced};
 
 /// The schema's number; a file with another number is deleted and made anew.

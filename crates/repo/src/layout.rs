@@ -7,6 +7,7 @@ pub(crate) const PACKS: &str = "packs";
 pub(crate) const FRAGMENTS: &str = "index";
 pub(crate) const SNAPSHOTS: &str = "snapshots";
 pub(crate) const SLOTS: &str = "keys";
+pub(crate) const DAMAGED: &str = "damaged";
 
 fn key(text: String) -> Key {
     // Every caller joins fixed names and hexadecimal digits, which are valid keys.
@@ -32,6 +33,11 @@ pub(crate) fn snapshot(id: &SnapshotId) -> Key {
 
 pub(crate) fn slot(id: &SlotId) -> Key {
     key(format!("{SLOTS}/{id}"))
+}
+
+/// Where an object is set aside: by what it was, and by what its bytes are.
+pub(crate) fn damaged(was: &str, bytes: &[u8]) -> Key {
+    key(format!("{DAMAGED}/{was}/{}", blake3::hash(bytes).to_hex()))
 }
 
 /// The id at the end of a key, if it is one.

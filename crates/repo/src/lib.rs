@@ -11,6 +11,7 @@
 //! | [`catalogue`] | the snapshots |
 //! | [`reach`] | who needs what: reference counts over manifest blocks and chunks |
 //! | [`check`] | whether everything that was promised is there |
+//! | [`repair`] | what can still be read is made whole again, what is lost is told |
 
 pub mod catalogue;
 pub mod check;
@@ -22,6 +23,7 @@ mod pack_writer;
 pub mod parking;
 pub mod reach;
 pub mod reader;
+pub mod repair;
 pub mod repository;
 pub mod session;
 pub mod slots;

@@ -62,3 +62,22 @@ pub(crate) fn put_snapshot(repository: &Repository, plain: &[u8]) -> Result<Snap
 pub(crate) fn get_snapshot(repository: &Repository, id: &SnapshotId) -> Result<Vec<u8>> {
     open(repository, ObjectKind::Snapshot, &layout::snapshot(id), id.as_bytes())
 }
+
+/// How many fragments there are, and their bytes.
+pub fn fragments(repository: &Repository) -> Result<(u64, u64)> {
+    sum(repository, layout::FRAGMENTS)
+}
+
+/// How many objects a repair set aside, and their bytes.
+pub fn set_aside(repository: &Repository) -> Result<(u64, u64)> {
+    sum(repository, layout::DAMAGED)
+}
+
+fn sum(repository: &Repository, directory: &str) -> Result<(u64, u64)> {
+    let mut sum = (0, 0);
+    repository.store().list(directory, &mut |listed| {
+        sum = (sum.0 + 1, sum.1 + listed.size);
+        Ok(())
+    })?;
+    Ok(sum)
+}

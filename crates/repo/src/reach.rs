@@ -348,5 +348,6 @@ fn fail_at(path: &Path) -> impl Fn(rusqlite::Error) -> Error + use<> {
     move |source| Error::Index { path: path.clone(), source }
 }
 
+mod dead;
 #[cfg(test)]
 mod tests;

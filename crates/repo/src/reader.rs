@@ -8,12 +8,13 @@ use std::sync::Arc;
 use icecore_format::frame::Decoder;
 use icecore_format::id::{ChunkId, PackId};
 use icecore_format::manifest::BlockSource;
-use icecore_format::pack::{PackInfo, PackKind, PackOpener, TRAILER_LEN};
+use icecore_format::pack::{FrameInfo, PackInfo, PackKind, PackOpener, TRAILER_LEN};
 use icecore_format::seal::{HEADER_LEN, OpenKey};
 
 use crate::error::{Error, Result};
 use crate::index::{FrameLocation, Index, Location, Lookup};
 use crate::layout;
+use crate::objects::get_verified;
 use crate::repository::Repository;
 
 /// Opened frames that a reader of single chunks keeps: manifest frames are 256 KiB, data frames 1 MiB.
@@ -83,15 +84,21 @@ impl ChunkReader {
                 opener
             }
         };
-        let range = frame.offset..frame.offset + u64::from(frame.stored);
-        self.repository.store().get_range(&key, range, &mut state.sealed)?;
-        let stored = opener
-            .open_frame(frame.ordinal, &mut state.sealed)
-            .map_err(|error| damaged(format!("frame {}: {error}", frame.ordinal)))?;
-        state
-            .decoder
-            .decode(frame.encoding, stored, frame.plain, plain)
-            .map_err(|error| damaged(format!("frame {}: {error}", frame.ordinal)))
+        let range = frame.offset..frame.offset.saturating_add(frame.stored.into());
+        let read = self.repository.store().get_range(&key, range, &mut state.sealed).map_err(Error::from);
+        let opened = read.and_then(|()| {
+            let stored = opener
+                .open_frame(frame.ordinal, &mut state.sealed)
+                .map_err(|error| damaged(format!("frame {}: {error}", frame.ordinal)))?;
+            state
+                .decoder
+                .decode(frame.encoding, stored, frame.plain, plain)
+                .map_err(|error| damaged(format!("frame {}: {error}", frame.ordinal)))
+        });
+        match opened {
+            Err(error) if error.is_loss() && self.is_contradicted(frame, |_| true) => Err(self.wrong_index(frame)),
+            opened => opened,
+        }
     }
 
     /// The chunk's bytes out of an opened frame, compared with its id.
@@ -99,12 +106,31 @@ impl ChunkReader {
         let range = at.offset as usize..at.offset as usize + at.len as usize;
         match plain.get(range) {
             Some(bytes) if self.repository.id_key().id(bytes) == *chunk => Ok(bytes),
+            _ if self.is_contradicted(&at.frame, |says| stands_at(says, chunk, at)) => Err(self.wrong_index(&at.frame)),
             _ => Err(Error::DamagedChunk {
                 chunk: *chunk,
                 pack: at.frame.pack,
                 reason: "its bytes do not hash to its id".to_owned(),
             }),
         }
+    }
+
+    /// Whether a pack whose every byte is as it was put says something else of a frame than the index. Asked when something
+    /// could not be read: a wrong index looks like damage, and so does another pack in its place.
+    fn is_contradicted(&self, frame: &FrameLocation, agrees: impl Fn(&FrameInfo) -> bool) -> bool {
+        let key = layout::pack(&frame.pack);
+        let Ok(Some(size)) = self.repository.store().size(&key) else { return false };
+        let Ok(info) = read_footer(&self.repository, &self.open_key, &frame.pack, size) else { return false };
+        let confirmed = info.frames.get(frame.ordinal as usize).is_some_and(|says| {
+            (says.stored_len, says.plain_len, says.encoding) == (frame.stored, frame.plain, frame.encoding)
+                && info.frame_offset(frame.ordinal) == frame.offset
+                && agrees(says)
+        });
+        !confirmed && get_verified(self.repository.store(), &key, frame.pack.as_bytes()).is_ok()
+    }
+
+    fn wrong_index(&self, frame: &FrameLocation) -> Error {
+        Error::WrongIndex { path: self.lookup.path().to_owned(), object: layout::pack(&frame.pack).to_string() }
     }
 
     /// Reads one chunk, from any pack that has it whole.
@@ -148,6 +174,16 @@ impl BlockSource for ChunkReader {
     fn block(&self, id: &ChunkId) -> Result<Arc<[u8]>> {
         self.chunk(id)
     }
+}
+
+/// Whether a frame holds the chunk where the index says.
+fn stands_at(frame: &FrameInfo, chunk: &ChunkId, at: &Location) -> bool {
+    let mut offset = 0;
+    frame.chunks.iter().any(|held| {
+        let stands = (held.id, offset, held.len) == (*chunk, at.offset, at.len);
+        offset += held.len;
+        stands
+    })
 }
 
 /// Reads what a pack says of itself, without opening its frames.

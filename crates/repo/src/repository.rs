@@ -43,6 +43,9 @@ impl Repository {
         if store.size(&layout::config())?.is_some() {
             return Err(Error::AlreadyExists { location });
         }
+        if has_remains(store.as_ref())? {
+            return Err(Error::ConfigMissing { location });
+        }
         let credentials = Credentials::generate([entropy()?, entropy()?, entropy()?]);
         let config = Config {
             version: FORMAT_VERSION,
@@ -83,6 +86,11 @@ impl Repository {
         }
         let reason = if unusable.is_empty() { "the folder keys is empty".to_owned() } else { unusable.join("; ") };
         Err(Error::NoKeySlot { location, reason })
+    }
+
+    /// Tells whether a store holds what is left of a repository whose configuration is gone.
+    pub fn has_lost_its_config(store: &dyn Store) -> Result<bool> {
+        Ok(!Self::exists(store)? && has_remains(store)?)
     }
 
     /// Tells whether a store holds a repository, without any key.
@@ -134,10 +142,31 @@ impl Repository {
     }
 }
 
+/// Whether packs or snapshots stand where there is no configuration: a creation that was interrupted leaves neither.
+fn has_remains(store: &dyn Store) -> Result<bool> {
+    let mut found = false;
+    for directory in [layout::PACKS, layout::SNAPSHOTS] {
+        // The error only ends the listing at the first object.
+        let listed = store.list(directory, &mut |listed| {
+            found = true;
+            let enough = std::io::ErrorKind::Interrupted.into();
+            Err(icecore_store::Error::new(icecore_store::error::Operation::List, listed.key, "", enough))
+        });
+        match listed {
+            Err(_) if found => return Ok(true),
+            listed => listed?,
+        }
+    }
+    Ok(false)
+}
+
 fn read_config(store: &dyn Store) -> Result<UnverifiedConfig> {
     let location = store.location();
     let bytes = match store.get(&layout::config()) {
         Ok(bytes) => bytes,
+        Err(error) if error.kind == ErrorKind::NotFound && has_remains(store)? => {
+            return Err(Error::ConfigMissing { location });
+        }
         Err(error) if error.kind == ErrorKind::NotFound => return Err(Error::NoRepository { location }),
         Err(error) => return Err(error.into()),
     };

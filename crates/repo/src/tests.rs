@@ -38,7 +38,7 @@ impl Place {
         (repository, index)
     }
 
-    fn forget_index(&mut self) {
+    pub(crate) fn forget_index(&mut self) {
         self.state = TempDir::new().unwrap();
     }
 
@@ -90,6 +90,8 @@ pub(crate) fn record(root: icecore_format::manifest::Root) -> Snapshot {
         problem_count: 0,
         excludes: Vec::new(),
         protected_until: None,
+        corrects: None,
+        origin: None,
     }
 }
 
@@ -263,6 +265,39 @@ fn a_damaged_index_file_is_made_anew() {
     drop(index);
     std::fs::write(&path, b"not a database, but long enough to be read as a header of one").unwrap();
     expect_all(&place, &stored);
+}
+
+#[test]
+fn a_wrong_index_is_not_taken_for_damage() {
+    let place = Place::new();
+    let stored = commit(&place, 0, 20);
+    let (repository, index) = place.open();
+    let wrong = |change: &str| {
+        rusqlite::Connection::open(index.path()).unwrap().execute(change, []).unwrap();
+        let error = ChunkReader::new(&repository, &index).unwrap().chunk(&stored[0].0).unwrap_err();
+        assert!(matches!(error, Error::WrongIndex { .. }) && !error.is_loss(), "{change}: {error}");
+    };
+    wrong("UPDATE frames SET offset = offset + 1");
+    wrong("UPDATE frames SET offset = offset - 1, stored = stored + 1");
+    // Far behind the end of the pack.
+    wrong("UPDATE frames SET offset = 1 << 40");
+    wrong("UPDATE chunks SET offset = offset + 1");
+    index.rebuild(&repository, |_, _| ()).unwrap();
+    expect_all(&place, &stored);
+
+    // Another whole pack in its place is damage, although it contradicts the index too.
+    let known = place.keys("packs");
+    commit(&place, 1000, 20);
+    let [one, two] = [true, false].map(|first| {
+        let of_night = place.keys("packs").into_iter().filter(|key| known.contains(key) == first);
+        of_night.max_by_key(|key| place.store.size(key).unwrap()).unwrap()
+    });
+    let other = place.store.get(&two).unwrap();
+    place.store.delete(&one).unwrap();
+    place.store.put(&one, &[&other]).unwrap();
+    let (repository, index) = place.open();
+    let error = ChunkReader::new(&repository, &index).unwrap().chunk(&stored[0].0).unwrap_err();
+    assert!(error.is_loss(), "{error}");
 }
 
 /// A store in which something happens right after its fragments were listed.

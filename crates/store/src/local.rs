@@ -62,6 +62,18 @@ impl LocalStore {
         &self.root
     }
 
+    /// How many temporary files of `put`s there are, and their bytes: of those that run, and of interrupted ones, which are
+    /// removed when they are a day old.
+    pub fn leftovers(&self) -> Result<(u64, u64)> {
+        let fail = |e| self.error(Operation::List, RESERVED, e);
+        let entries = match fs::read_dir(self.root.join(RESERVED)) {
+            Err(e) if is_absent(&e) => return Ok((0, 0)),
+            entries => entries.map_err(fail)?,
+        };
+        let sizes = entries.filter_map(io::Result::ok).filter_map(|entry| file_size(&entry).ok().flatten());
+        Ok(sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size)))
+    }
+
     fn path(&self, key: &Key) -> PathBuf {
         self.root.join(key.as_str())
     }

@@ -30,6 +30,8 @@ pub(crate) fn stored(id: &str, instance: &str, taken: i64) -> Stored {
         problem_count: 0,
         excludes: Vec::new(),
         protected_until: None,
+        corrects: None,
+        origin: None,
     };
     let id: SnapshotId = format!("{id:0<64}").parse().unwrap();
     Stored { id, snapshot }

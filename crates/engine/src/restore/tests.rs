@@ -123,6 +123,8 @@ pub(super) fn snapshot() -> Snapshot {
         problem_count: 0,
         excludes: Vec::new(),
         protected_until: None,
+        corrects: None,
+        origin: None,
     }
 }
 

@@ -45,7 +45,7 @@ struct Place {
 }
 
 /// The blocks that were seen.
-pub(super) struct Manifests<'a> {
+pub(crate) struct Manifests<'a> {
     reader: &'a ChunkReader,
     watch: Watch<'a>,
     known: HashMap<ChunkId, (Place, Rc<Known>)>,

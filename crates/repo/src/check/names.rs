@@ -13,6 +13,7 @@ use icecore_store::{ErrorKind, Key, Store};
 use super::{CheckStep, Watch};
 use crate::error::{Error, Result};
 use crate::layout;
+use crate::repository::Repository;
 
 /// An object whose bytes are not what its name says, or that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,9 @@ pub struct NamesReport {
 /// [`Error::NoRepository`]; what keeps the store from being listed; and what `watch` says.
 pub fn check_names(store: &dyn Store, threads: usize, watch: Watch<'_>) -> Result<NamesReport> {
     if store.size(&layout::config())?.is_none() {
-        return Err(Error::NoRepository { location: store.location() });
+        let location = store.location();
+        let lost = Repository::has_lost_its_config(store)?;
+        return Err(if lost { Error::ConfigMissing { location } } else { Error::NoRepository { location } });
     }
     let mut objects: Vec<(Key, u64, Option<[u8; 32]>)> = Vec::new();
     for directory in [layout::SLOTS, layout::FRAGMENTS, layout::SNAPSHOTS, layout::PACKS] {

@@ -122,16 +122,21 @@ impl Index {
         })
     }
 
-    /// Makes the index anew: from the fragments, from the footers of packs that no fragment names, without packs that the
-    /// store does not have. Publishes a fragment for what it adopted.
-    pub fn rebuild(&self, repository: &Repository, mut progress: impl FnMut(u64, u64)) -> Result<Rebuilt> {
-        let open_key = repository.open_key()?;
+    /// Forgets everything but when packs were verified, which is about the store.
+    pub(crate) fn clear(&self) -> Result<()> {
         self.write(|transaction| {
             transaction.execute_batch(
                 "DELETE FROM chunks; DELETE FROM frames; DELETE FROM packs; DELETE FROM listed; DELETE FROM fragments;
                  DELETE FROM snapshots; DELETE FROM intact; UPDATE meta SET value = value + 1 WHERE key = 'generation';",
             )
-        })?;
+        })
+    }
+
+    /// Makes the index anew: from the fragments, from the footers of packs that no fragment names, without packs that the
+    /// store does not have. Publishes a fragment for what it adopted.
+    pub fn rebuild(&self, repository: &Repository, mut progress: impl FnMut(u64, u64)) -> Result<Rebuilt> {
+        let open_key = repository.open_key()?;
+        self.clear()?;
         let synced = self.sync(repository)?;
         let mut rebuilt = Rebuilt { fragments: synced.fragments, damaged: synced.damaged, ..Rebuilt::default() };
         let mut named: HashMap<PackId, u64> = self.packs()?.into_iter().map(|(id, _, size)| (id, size)).collect();
@@ -189,7 +194,8 @@ pub(crate) fn publish(index: &Index, repository: &Repository, packs: &[PackInfo]
     Ok(size)
 }
 
-fn read_fragment(repository: &Repository, id: &FragmentId) -> Result<Fragment> {
+/// Reads a fragment from the store, verified.
+pub(crate) fn read_fragment(repository: &Repository, id: &FragmentId) -> Result<Fragment> {
     let plain = objects::get_fragment(repository, id)?;
     Fragment::decode(&plain)
         .map_err(|error| Error::Damaged { object: layout::fragment(id).to_string(), reason: error.to_string() })

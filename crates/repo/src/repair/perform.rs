@@ -1,0 +1,226 @@
+//! Doing what a plan says.
+
+use std::sync::Arc;
+
+use icecore_format::fragment::Fragment;
+use icecore_format::id::{FragmentId, PackId, SnapshotId};
+use icecore_format::manifest::BlockSink;
+use icecore_format::pack::PackKind;
+use icecore_format::snapshot::Snapshot;
+use icecore_store::{ErrorKind, Key};
+
+use super::packs::Examiner;
+use super::survey::described;
+use super::{DamagedRecord, Lacking, Plan, RepairOptions, snapshots};
+use crate::catalogue::{self, Catalogue, Stored};
+use crate::check::{CheckStep, Watch};
+use crate::error::{Error, Result};
+use crate::index::{Index, PACKS_PER_FRAGMENT, publish, read_fragment};
+use crate::reader::read_footer;
+use crate::repository::Repository;
+use crate::session::{Session, Written};
+use crate::{layout, objects};
+
+/// zstd's level for chunks that are stored again.
+const LEVEL: i32 = 3;
+
+/// A corrected snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Corrected {
+    /// The damaged one, which stays.
+    pub original: SnapshotId,
+    /// The one that was written beside it.
+    pub id: SnapshotId,
+    /// Entries that it lacks.
+    pub missing: u64,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// What was stored again of damaged packs.
+    pub salvaged: Written,
+    /// Packs that a fragment names now.
+    pub adopted: u64,
+    /// Fragments that were written anew or taken away.
+    pub fragments: u64,
+    /// Where damaged objects stand now.
+    pub set_aside: Vec<String>,
+    /// Records that were written again, by their former names.
+    pub records: Vec<SnapshotId>,
+    /// Corrected snapshots.
+    pub corrected: Vec<Corrected>,
+}
+
+/// Does what `plan` says, and makes `index` anew. Only who can read may do it.
+///
+/// # Errors
+/// What keeps it from going on. What was done until then stands, and the next repair does the rest.
+pub fn perform(
+    repository: &Arc<Repository>,
+    index: &Arc<Index>,
+    plan: &Plan,
+    options: RepairOptions,
+    watch: Watch<'_>,
+) -> Result<Repaired> {
+    let mut repaired = Repaired::default();
+    let gone: Vec<PackId> = plan.damaged.iter().map(|pack| pack.id).chain(plan.missing.iter().copied()).collect();
+    index.clear()?;
+    index.sync(repository)?;
+    index.forget_packs(&gone)?;
+    adopt(repository, index, plan, watch, &mut repaired)?;
+    let damaged = salvage(repository, index, plan, watch, &mut repaired)?;
+    for fragment in &plan.fragments {
+        watch(CheckStep::Block)?;
+        repaired.fragments += u64::from(write_anew(repository, index, fragment, &gone)?);
+    }
+    for id in damaged {
+        set_aside(repository, &layout::pack(&id), &mut repaired)?;
+    }
+    for (id, _) in &plan.damaged_fragments {
+        set_aside(repository, &layout::fragment(id), &mut repaired)?;
+    }
+    index.sync(repository)?;
+    for record in &plan.records {
+        put_back(repository, index, record, &mut repaired)?;
+    }
+    correct(repository, index, plan, options, watch, &mut repaired)?;
+    Ok(repaired)
+}
+
+/// Names the whole packs that no fragment names.
+fn adopt(repository: &Repository, index: &Index, plan: &Plan, watch: Watch<'_>, repaired: &mut Repaired) -> Result<()> {
+    let open_key = repository.open_key()?;
+    for ids in plan.adopted.chunks(PACKS_PER_FRAGMENT) {
+        let mut infos = Vec::new();
+        for id in ids {
+            watch(CheckStep::Block)?;
+            // A pack that went meanwhile was of no use.
+            let Some(size) = repository.store().size(&layout::pack(id))? else { continue };
+            infos.push(read_footer(repository, &open_key, id, size)?);
+        }
+        publish(index, repository, &infos)?;
+        repaired.adopted += infos.len() as u64;
+    }
+    Ok(())
+}
+
+/// Stores the whole chunks of damaged packs in new ones. Gives those that are damaged still: somebody may have put a good copy
+/// back since the plan was made.
+fn salvage(
+    repository: &Arc<Repository>,
+    index: &Arc<Index>,
+    plan: &Plan,
+    watch: Watch<'_>,
+    repaired: &mut Repaired,
+) -> Result<Vec<PackId>> {
+    if plan.damaged.is_empty() {
+        return Ok(Vec::new());
+    }
+    let open_key = repository.open_key()?;
+    let session = Session::begin(Arc::clone(repository), Arc::clone(index), LEVEL)?;
+    let mut writer = session.writer()?;
+    let mut examiner = Examiner::new(repository, &open_key)?;
+    let mut damaged = Vec::new();
+    let mut read = || -> Result<()> {
+        for pack in &plan.damaged {
+            let Some(size) = repository.store().size(&layout::pack(&pack.id))? else { continue };
+            let described = described(repository, &plan.fragments, &pack.id);
+            let each = &mut |kind, id, bytes: &[u8]| match kind {
+                PackKind::Data => writer.store_hashed(id, bytes),
+                PackKind::Manifest => writer.put_block(bytes).map(drop),
+            };
+            let examined = examiner.examine(pack.id, size, described, each)?;
+            match (examined.damage, examined.readable) {
+                // Named by a fragment when the session ends, as everything that the index knows and no fragment does.
+                (None, Some(info)) => index.insert_pack(&info)?,
+                _ => damaged.push(pack.id),
+            }
+            watch(CheckStep::Pack { bytes: pack.size })?;
+        }
+        Ok(())
+    };
+    let salvaged = read().and_then(|()| writer.finish());
+    let closed = session.close();
+    match (salvaged, closed) {
+        (Err(Error::WriterStopped), Err(cause)) => return Err(cause),
+        (salvaged, closed) => {
+            salvaged?;
+            repaired.salvaged = closed?.written;
+        }
+    }
+    Ok(damaged)
+}
+
+/// Puts a fragment that names what this one names, without the packs that are `gone`, and then deletes this one.
+fn write_anew(repository: &Repository, index: &Index, id: &FragmentId, gone: &[PackId]) -> Result<bool> {
+    let fragment = match read_fragment(repository, id) {
+        Ok(fragment) => fragment,
+        // Merged or rewritten meanwhile.
+        Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let packs: Vec<_> = fragment.packs.into_iter().filter(|info| !gone.contains(&info.id)).collect();
+    if !packs.is_empty() {
+        let fragment = Fragment { packs, supersedes: vec![*id] };
+        let (new, _) = objects::put_fragment(repository, &fragment.encode())?;
+        index.insert_fragment(&new, &fragment.packs)?;
+    }
+    repository.store().delete(&layout::fragment(id))?;
+    Ok(true)
+}
+
+/// Moves an object below `damaged/`: the copy is durable before the object goes.
+fn set_aside(repository: &Repository, key: &Key, repaired: &mut Repaired) -> Result<()> {
+    let store = repository.store();
+    let bytes = match store.get(key) {
+        Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+        bytes => bytes?,
+    };
+    let aside = layout::damaged(key.name(), &bytes);
+    store.put(&aside, &[&bytes])?;
+    store.delete(key)?;
+    repaired.set_aside.push(aside.to_string());
+    Ok(())
+}
+
+/// Writes a record again that this host has read when it was whole. The new object has another name, for it is sealed anew.
+fn put_back(repository: &Repository, index: &Index, record: &DamagedRecord, repaired: &mut Repaired) -> Result<()> {
+    let Some(plain) = &record.kept else { return Ok(()) };
+    let Ok(snapshot) = Snapshot::decode(plain) else { return Ok(()) };
+    let catalogue = Catalogue::load(repository, index)?;
+    let stands = |stored: &Stored| stored.id != record.id && stored.snapshot == snapshot;
+    if !catalogue.snapshots.iter().any(stands) {
+        let id = objects::put_snapshot(repository, plain)?;
+        index.cache_snapshots(&[(id, plain.clone())], &[])?;
+    }
+    set_aside(repository, &layout::snapshot(&record.id), repaired)?;
+    repaired.records.push(record.id);
+    Ok(())
+}
+
+fn correct(
+    repository: &Arc<Repository>,
+    index: &Arc<Index>,
+    plan: &Plan,
+    options: RepairOptions,
+    watch: Watch<'_>,
+    repaired: &mut Repaired,
+) -> Result<()> {
+    let lacking: Vec<_> = plan.lacking.iter().filter(|lacking| lacking.will_be_corrected()).collect();
+    watch(CheckStep::Snapshots(lacking.len() as u64))?;
+    for Lacking { id, .. } in lacking {
+        let snapshot = match catalogue::read(repository, id) {
+            Ok((snapshot, _)) => snapshot,
+            // Forgotten meanwhile.
+            Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let stored = Stored { id: *id, snapshot };
+        if let Some((corrected, missing)) = snapshots::correct(repository, index, &stored, options, watch)? {
+            repaired.corrected.push(Corrected { original: *id, id: corrected, missing });
+        }
+        watch(CheckStep::Snapshot)?;
+    }
+    Ok(())
+}
