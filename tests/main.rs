@@ -12,6 +12,7 @@ mod forget;
 mod known;
 mod large;
 mod layering;
+mod prune;
 mod real_tree;
 mod restore;
 mod round_trip;

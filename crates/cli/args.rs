@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use icecore_engine::prune::MaxUnused;
 
 const AFTER_HELP: &str = "\
 Two commands to begin with:
@@ -85,6 +86,8 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Delete snapshots by rules or by name; what only they needed becomes free
     Forget(ForgetArgs),
+    /// Delete what no snapshot needs any more, beside backups and without a lock
+    Prune(PruneArgs),
     /// Test whether everything that was stored is there and sound
     Check(CheckArgs),
     /// Mend what can be mended; nothing is destroyed, and what is lost is named
@@ -131,6 +134,7 @@ impl Command {
             Self::Ls(_) => "ls",
             Self::Restore(_) => "restore",
             Self::Forget(_) => "forget",
+            Self::Prune(_) => "prune",
             Self::Check(_) => "check",
             Self::Repair(_) => "repair",
             Self::Copy(_) => "copy",
@@ -282,6 +286,31 @@ fn time_limit(text: &str) -> Result<Duration, String> {
     };
     let number: u32 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
     Ok(Duration::from_secs(u64::from(number) * unit))
+}
+
+/// Reads a size: `1000`, `500M`, `20G`; a unit is 1024 of the one before.
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "a size such as 500M, 20G or 1T is needed".to_owned();
+    let digits = text.trim_end_matches(|last: char| last.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "" => 1,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        "T" => 1 << 40,
+        _ => return Err(wrong()),
+    };
+    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)
+}
+
+fn max_unused(text: &str) -> Result<MaxUnused, String> {
+    match text.strip_suffix('%') {
+        Some(percent) => match percent.parse() {
+            Ok(percent @ 0..=100) => Ok(MaxUnused::Percent(percent)),
+            _ => Err("a share from 0% to 100%, or a size, is needed".to_owned()),
+        },
+        None => size(text).map(MaxUnused::Bytes),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -456,6 +485,45 @@ pub struct ForgetArgs {
     /// Say what would be forgotten and freed, and change nothing
     #[arg(long, short = 'n')]
     pub dry_run: bool,
+    /// Then prune, as `icecore prune` does without options
+    #[arg(long, conflicts_with = "dry_run")]
+    pub prune: bool,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "\
+A prune marks what nothing needs; a prune after the grace period deletes it, unless somebody needs it by then. Backups may
+run all the time.
+
+Examples:
+  icecore prune                    run it nightly, behind forget
+  icecore prune --dry-run          what would be marked, copied and deleted
+  icecore prune --max-unused 0 --max-repack 20G --time-limit 1h
+                                   free as much as can be, a piece each night
+  icecore prune --undo             what was marked counts as stored again
+  icecore prune --now              delete at once, on a repository that nothing else uses")]
+pub struct PruneArgs {
+    /// Say what would be done, and change nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    /// Let so much stay that nothing needs: a share of all bytes, or bytes, as in 5%, 0 or 10G
+    #[arg(long, value_name = "SHARE|SIZE", value_parser = max_unused)]
+    pub max_unused: Option<MaxUnused>,
+    /// Copy at most so many bytes to free others, as in 500M or 20G
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_repack: Option<u64>,
+    /// Begin no further copy after this time, as in 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", value_parser = time_limit)]
+    pub time_limit: Option<Duration>,
+    /// How long what is marked now waits, 4h at least [default: 24h]
+    #[arg(long, value_name = "TIME", value_parser = time_limit, conflicts_with_all = ["now", "undo"])]
+    pub grace: Option<Duration>,
+    /// Wait for nothing; refused while a backup is running anywhere
+    #[arg(long)]
+    pub now: bool,
+    /// Take marks back whose grace period is not over
+    #[arg(long, conflicts_with_all = ["now", "dry_run", "max_unused", "max_repack", "time_limit"])]
+    pub undo: bool,
 }
 
 /// The options of `forget` that make rules.

@@ -235,6 +235,9 @@ fn of_repository(error: &RepositoryError) -> (Code, Option<String>) {
             ),
             _ => (Code::Failed, hint("it can be deleted: `icecore rebuild-index` makes it anew")),
         },
+        RepositoryError::Overtaken { .. } => {
+            (Code::Failed, hint("what was stored is kept; run it again: only what is gone is read again"))
+        }
         RepositoryError::State { .. } => (Code::Failed, hint("choose another directory with --state-dir DIR")),
         RepositoryError::Interrupted => (Code::Interrupted, None),
         _ => (Code::Failed, None),

@@ -64,6 +64,7 @@ fn run(cli: &Cli, world: &World, recovery: &Recovery, output: &mut Output) -> Re
         Command::Ls(args) => commands::ls::run(args, &settings()?, output),
         Command::Restore(args) => commands::restore::run(args, &settings()?, output),
         Command::Forget(args) => commands::forget::run(args, &settings()?, output),
+        Command::Prune(args) => commands::prune::run(args, &settings()?, output),
         Command::Check(args) => commands::check::run(*args, &settings()?, output),
         Command::Repair(args) => commands::repair::run(*args, &settings()?, output),
         Command::Copy(args) => commands::copy::run(args, &settings()?, output),

@@ -68,7 +68,7 @@ pub fn store(settings: &Settings) -> Result<Arc<dyn Store>> {
 /// Opens the repository with a password that is known.
 pub fn open_with(settings: &Settings, secret: &Secret) -> Result<Opened> {
     let store: Arc<dyn Store> = Arc::new(LocalStore::open(settings.place.directory())?);
-    let (archive, warnings) = Archive::open(store, secret, &settings.state)?;
+    let (archive, warnings) = Archive::open_at(store, secret, &settings.state, time::now())?;
     Ok(Opened { archive, warnings })
 }
 

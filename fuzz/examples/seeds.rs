@@ -9,11 +9,13 @@ use icecore_format::config::Config;
 use icecore_format::entry::{Class, Content, Entry, File, Meta, Node, Piece, Timestamp, Xattr};
 use icecore_format::fragment::Fragment;
 use icecore_format::frame::{Encoder, Encoding, Frame, FrameChunk};
-use icecore_format::id::{ChunkId, FragmentId, SnapshotId};
+use icecore_format::id::{ChunkId, FragmentId, PackId, SnapshotId};
 use icecore_format::keys::{Kdf, Secret, Slot};
 use icecore_format::manifest::{self, Block, ManifestWriter, PieceWriter, decode_block};
+use icecore_format::mark::{Mark, Stage};
 use icecore_format::pack::{PackBuilder, PackInfo, PackKind, TRAILER_LEN};
 use icecore_format::seal::{Entropy, ObjectKind, Segment, seal_object};
+use icecore_format::session::SessionRecord;
 use icecore_format::snapshot::{Problem, ProblemKind, Receipt, Root, Snapshot, ThawedBy, Totals, Verdict};
 use icecore_fuzz::keys::{REPOSITORY, STRANGER};
 use icecore_fuzz::tree::Blocks;
@@ -31,6 +33,11 @@ fn main() {
     save("cut", "pages", &[&[0, 0, 2, 0, 0, 100], &b"SQLite format 3\0\x10\0"[..], &text].concat());
     save("cut", "structured", &[&[1, 0, 0, 0, 0, 7], &text[..]].concat());
     save("cut", "opaque", &[&[2, 0, 0, 0, 0, 255], &noise(3000)[..]].concat());
+    let packs = [1, 2].map(|byte| PackId::from_bytes([byte; 32])).to_vec();
+    let until = Timestamp { seconds: TIME.seconds + 86_400, ..TIME };
+    save("mark", "waiting", &Mark { packs, stage: Stage::Waiting, at: TIME, until, host: "host".into() }.encode());
+    let record = SessionRecord { host: "host".into(), pid: 1, started: TIME, seen: until, instance: "cust01".into() };
+    save("session", "record", &record.encode());
     save("key", "pack", b"packs/3f/3f5a0c");
     save("key", "config", b"config");
 }

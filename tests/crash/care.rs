@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use super::history::{now, open, place, restores_as, sound, take};
 use crate::common::{noise, settle, text, write};
 
-const JOB: CopyJob = CopyJob { level: 1, threads: 2 };
+const JOB: CopyJob<'_> = CopyJob { level: 1, threads: 2, host: "host", clock: now };
 
 /// Two nights of a tree in a repository.
 struct Nights {
@@ -113,8 +113,8 @@ fn flip(store: &MemoryStore, key: &Key) {
     store.put(key, &[&bytes]).unwrap();
 }
 
-fn options() -> RepairOptions {
-    RepairOptions { read_data: true, threads: 2, now: now() }
+fn options() -> RepairOptions<'static> {
+    RepairOptions { read_data: true, threads: 2, host: "host", clock: now }
 }
 
 fn repair(archive: &Archive) -> icecore_engine::Result<Repaired> {

@@ -127,6 +127,15 @@ pub fn summarise(report: &CheckReport, out: &mut dyn Write) -> io::Result<()> {
         let orphans = human::counted(report.orphans.len() as u64, "pack is", "packs are");
         writeln!(out, "{orphans} in no index yet: of a backup that runs or was interrupted; no damage")?;
     }
+    if report.marked_packs.0 > 0 {
+        let (packs, bytes) = report.marked_packs;
+        let packs = human::counted(packs, "pack is", "packs are");
+        writeln!(
+            out,
+            "{packs} marked to be deleted, {}; `icecore prune` goes on when their time is up",
+            human::bytes(bytes)
+        )?;
+    }
     if report.is_clean() {
         return writeln!(out, "no damage found");
     }
@@ -154,7 +163,7 @@ fn document(report: &CheckReport) -> Map<String, Value> {
         object.insert("reason".to_owned(), file.reason.clone().into());
         Value::Object(object)
     });
-    let fields: [(&str, Value); 16] = [
+    let fields: [(&str, Value); 17] = [
         ("clean", report.is_clean().into()),
         ("snapshots", report.snapshots.into()),
         ("blocks", report.blocks.into()),
@@ -170,6 +179,7 @@ fn document(report: &CheckReport) -> Map<String, Value> {
         ("damaged_files", damaged_files.collect()),
         ("damaged_count", report.damaged_count.into()),
         ("orphans", report.orphans.iter().map(ToString::to_string).collect()),
+        ("marked", json!({ "packs": report.marked_packs.0, "bytes": report.marked_packs.1 })),
         ("forgotten", json!({ "packs": report.forgotten_packs, "frames": report.forgotten_frames })),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

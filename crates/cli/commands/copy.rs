@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::exit::Code;
 use crate::output::{Output, human, json, progress};
 use crate::settings::{PasswordSource, Place, Settings};
-use crate::{repository, time};
+use crate::{repository, time, world};
 
 /// Runs the command.
 pub fn run(args: &CopyArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
@@ -27,7 +27,9 @@ pub fn run(args: &CopyArgs, settings: &Settings, output: &mut Output) -> Result<
     let target = open_target(args, settings, output)?;
     let mut copying = Copying::begin(&opened.archive, &source, &target)?;
     copying.damaged().iter().for_each(|damage| output.warn(damage));
-    let job = CopyJob { level: level(args.compression), threads: threads(args.threads) };
+    let host = world::host_name();
+    let (level, threads) = (level(args.compression), threads(args.threads));
+    let job = CopyJob { level, threads, host: &host, clock: time::now };
     let (mut copied, mut standing, mut planned) = (Vec::new(), 0_u64, Vec::new());
     for stored in &chosen {
         if copying.copy_of(stored).is_some() {
@@ -104,7 +106,7 @@ fn open_target(args: &CopyArgs, settings: &Settings, output: &Output) -> Result<
         secret => secret?,
     };
     let store: Arc<dyn Store> = Arc::new(LocalStore::open(target.place.directory())?);
-    let (archive, warnings) = Archive::open(store, &secret, &target.state)?;
+    let (archive, warnings) = Archive::open_at(store, &secret, &target.state, time::now())?;
     warnings.iter().for_each(|warning| output.warn(warning));
     Ok(archive)
 }

@@ -8,7 +8,7 @@ use icecore_engine::retention::{self, Decision, Policy, Reason};
 use icecore_engine::{Catalogue, Outlook, Stored};
 use serde_json::{Value, json};
 
-use super::{catalogue, find, open};
+use super::{catalogue, find, open, prune};
 use crate::args::ForgetArgs;
 use crate::config::Keep;
 use crate::error::{Error, Result};
@@ -31,15 +31,23 @@ pub fn run(args: &ForgetArgs, settings: &Settings, output: &mut Output) -> Resul
     if !args.dry_run && !going.is_empty() {
         progress::attend(show, |progress| opened.archive.forget(&going, progress))??;
     }
-    if output.manner().json {
-        output.document(document(args, &decisions, &catalogue, &outlook))?;
-    } else if decisions.is_empty() {
+    let json = output.manner().json;
+    if !json && decisions.is_empty() {
         output.note("no snapshot is meant");
-    } else {
+    } else if !json {
         print(&decisions, &catalogue, output)?;
         summarise(args, &decisions, &outlook, output)?;
     }
-    Ok(Code::partial_if(!catalogue.damaged.is_empty()))
+    let pruned = args.prune.then(|| prune::after_forget(&opened.archive, output)).transpose()?;
+    if json {
+        let mut document = document(args, &decisions, &catalogue, &outlook);
+        if let (Some(report), Value::Object(fields)) = (&pruned, &mut document) {
+            fields.insert("prune".to_owned(), prune::document(report));
+        }
+        output.document(document)?;
+    }
+    let code = Code::partial_if(!catalogue.damaged.is_empty());
+    Ok(pruned.map_or(code, |report| code.worst(prune::code(&report))))
 }
 
 /// What becomes of which snapshot.

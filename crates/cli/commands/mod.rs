@@ -12,6 +12,7 @@ pub mod instance;
 pub mod key;
 pub mod ls;
 pub mod man;
+pub mod prune;
 pub mod rebuild_index;
 pub mod repair;
 pub mod restore;

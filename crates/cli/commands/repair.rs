@@ -14,13 +14,14 @@ use crate::error::Result;
 use crate::exit::Code;
 use crate::output::{Output, human, json, progress};
 use crate::settings::Settings;
-use crate::time;
+use crate::{time, world};
 
 /// Runs the command.
 pub fn run(args: RepairArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
     let begun = Instant::now();
     let opened = open(settings, output)?;
-    let options = RepairOptions { read_data: !args.quick, threads: threads(None), now: time::now() };
+    let host = world::host_name();
+    let options = RepairOptions { read_data: !args.quick, threads: threads(None), host: &host, clock: time::now };
     let show = output.manner().progress;
     let plan = progress::attend(show, |progress| opened.archive.plan_repair(options, progress))??;
     let leftovers = LocalStore::open(settings.place.directory())?.leftovers()?;

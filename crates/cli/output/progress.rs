@@ -91,12 +91,12 @@ impl Drop for Bar {
 impl Measure {
     fn of(progress: &Progress) -> Self {
         match progress.phase() {
-            Phase::Warming | Phase::Storing | Phase::Restoring | Phase::Checking | Phase::Copying
+            Phase::Warming | Phase::Storing | Phase::Restoring | Phase::Checking | Phase::Copying | Phase::Pruning
                 if value(&progress.bytes_total) > 0 =>
             {
                 Self::Bytes
             }
-            Phase::Warming | Phase::Storing | Phase::Restoring | Phase::Checking | Phase::Copying
+            Phase::Warming | Phase::Storing | Phase::Restoring | Phase::Checking | Phase::Copying | Phase::Pruning
                 if value(&progress.entries_total) > 0 =>
             {
                 Self::Entries
@@ -134,6 +134,8 @@ fn name(phase: Phase) -> &'static str {
         Phase::Counting => "counting",
         Phase::Repairing => "repairing",
         Phase::Copying => "copying",
+
+        Phase::Pruning => "pruning",
         Phase::Done => "finishing",
     }
 }

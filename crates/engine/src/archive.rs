@@ -66,10 +66,27 @@ impl Archive {
     /// Opens a repository and brings its index below `state` up to date. The sentences are what could not be read on the
     /// way without keeping the archive from being used.
     pub fn open(store: Arc<dyn Store>, secret: &Secret, state: &Path) -> Result<(Self, Vec<String>)> {
+        let archive = Self::unsynchronised(store, secret, state)?;
+        let synced = archive.index.sync(&archive.repository)?;
+        Ok((archive, synced.damaged))
+    }
+
+    /// The same, `now`: a backup that knows how old its knowledge is need not synchronise again.
+    pub fn open_at(
+        store: Arc<dyn Store>,
+        secret: &Secret,
+        state: &Path,
+        now: Timestamp,
+    ) -> Result<(Self, Vec<String>)> {
+        let archive = Self::unsynchronised(store, secret, state)?;
+        let synced = archive.index.sync_at(&archive.repository, now)?;
+        Ok((archive, synced.damaged))
+    }
+
+    fn unsynchronised(store: Arc<dyn Store>, secret: &Secret, state: &Path) -> Result<Self> {
         let repository = Arc::new(Repository::open(store, secret)?);
         let index = Arc::new(Index::open(state, repository.id())?);
-        let synced = index.sync(&repository)?;
-        Ok((Self { repository, index }, synced.damaged))
+        Ok(Self { repository, index })
     }
 
     /// Where the repository is, for people.

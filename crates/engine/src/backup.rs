@@ -24,6 +24,7 @@ use icecore_format::id::SnapshotId;
 use icecore_format::snapshot::{PROBLEMS_NAMED, Receipt, Root as RecordedRoot, Snapshot, Verdict};
 use icecore_repo::Session;
 use icecore_repo::session::Closed;
+use icecore_repo::sign::Who;
 use icecore_source::capture::CapturePlan;
 use icecore_source::freezer::FreezerConfig;
 use icecore_source::window::WindowPlan;
@@ -155,7 +156,8 @@ impl<'a> Story<'a> {
 
     fn session(&self) -> Result<Session> {
         let Archive { repository, index } = self.archive;
-        Ok(Session::begin(Arc::clone(repository), Arc::clone(index), self.job.level)?)
+        let who = Who { host: self.job.host.clone(), instance: self.job.instance.clone(), now: (self.job.clock)() };
+        Ok(Session::begin_as(Arc::clone(repository), Arc::clone(index), self.job.level, Some(&who))?)
     }
 
     /// Lists the roots as they are now.
@@ -214,7 +216,7 @@ impl<'a> Story<'a> {
             corrects: None,
             origin: None,
         };
-        let id = closed.commit(&snapshot)?;
+        let id = closed.commit(&snapshot, job.clock)?;
         self.progress.enter(Phase::Done);
         let warnings = self.warnings.iter().cloned().chain(night.failure).collect();
         Ok(Report { id, snapshot, left_out, warnings })

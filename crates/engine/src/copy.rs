@@ -19,9 +19,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use icecore_format::entry::Timestamp;
 use icecore_format::id::{RepositoryId, SnapshotId};
 use icecore_format::snapshot::{Origin, PROBLEMS_NAMED, Problem, Snapshot, Totals, Verdict};
 use icecore_repo::session::Written;
+use icecore_repo::sign::Who;
 use icecore_repo::{Catalogue, Session, Stored};
 
 use crate::archive::Archive;
@@ -31,11 +33,15 @@ use crate::progress::{Phase, Progress};
 
 /// How to copy.
 #[derive(Debug, Clone, Copy)]
-pub struct CopyJob {
+pub struct CopyJob<'a> {
     /// zstd's level.
     pub level: i32,
     /// Threads that read, verify and compress; at least one does.
     pub threads: usize,
+    /// Name of this host, for the record of the session.
+    pub host: &'a str,
+    /// The time now.
+    pub clock: fn() -> Timestamp,
 }
 
 /// A snapshot that was copied.
@@ -128,14 +134,16 @@ impl<'a> Copying<'a> {
     ///
     /// # Errors
     /// What keeps it from going on. What is lost in the source is no error: the copy says so.
-    pub fn copy(&mut self, stored: &Stored, job: CopyJob, progress: &Progress) -> Result<Option<Copied>> {
+    pub fn copy(&mut self, stored: &Stored, job: CopyJob<'_>, progress: &Progress) -> Result<Option<Copied>> {
         if self.copy_of(stored).is_some() {
             return Ok(None);
         }
         progress.enter(Phase::Copying);
         progress.expect(stored.snapshot.totals.entries, stored.snapshot.totals.bytes);
         let Archive { repository, index } = self.to;
-        let session = Session::begin(Arc::clone(repository), Arc::clone(index), job.level)?;
+        let instance = stored.snapshot.instance.clone();
+        let who = Who { host: job.host.to_owned(), instance, now: (job.clock)() };
+        let session = Session::begin_as(Arc::clone(repository), Arc::clone(index), job.level, Some(&who))?;
         let base = self.base(stored);
         let moved = entries::copy(self.from, self.to, stored, base, &session, job.threads, progress);
         progress.enter(Phase::Committing);
@@ -161,7 +169,7 @@ impl<'a> Copying<'a> {
             ..original.clone()
         };
         let written = closed.written;
-        let id = closed.commit(&snapshot)?;
+        let id = closed.commit(&snapshot, &job.clock)?;
         progress.stored.fetch_add(written.stored_bytes, Relaxed);
         self.places.insert(origin_of(self.from.id(), stored), self.target.snapshots.len());
         self.target.snapshots.push(Stored { id, snapshot: snapshot.clone() });

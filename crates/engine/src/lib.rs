@@ -10,6 +10,8 @@
 //! | [`repair`] | what can still be read is made whole, what is lost is told |
 //! | [`mod@copy`] | snapshots into another repository |
 //! | [`stats`] | what a repository holds, and what each snapshot costs |
+
+//! | [`prune`] | what nothing needs is deleted |
 //! | [`browse`] | choosing snapshots, reading manifests |
 //! | [`progress`] | what a running story tells, and how it is stopped |
 //!
@@ -24,6 +26,8 @@ pub mod forget;
 mod in_order;
 pub mod progress;
 pub mod repair;
+
+pub mod prune;
 pub mod restore;
 pub mod retention;
 pub mod stats;

@@ -33,11 +33,14 @@ pub enum Phase {
     Repairing,
     /// Copying to another repository.
     Copying,
+
+    /// Copying and deleting packs.
+    Pruning,
     /// Done.
     Done,
 }
 
-const PHASES: [Phase; 13] = [
+const PHASES: [Phase; 14] = [
     Phase::Opening,
     Phase::Listing,
     Phase::Warming,
@@ -50,6 +53,7 @@ const PHASES: [Phase; 13] = [
     Phase::Counting,
     Phase::Repairing,
     Phase::Copying,
+    Phase::Pruning,
     Phase::Done,
 ];
 

@@ -15,13 +15,13 @@ impl Archive {
     ///
     /// # Errors
     /// Also without a key that can read.
-    pub fn plan_repair(&self, options: RepairOptions, progress: &Progress) -> Result<Plan> {
+    pub fn plan_repair(&self, options: RepairOptions<'_>, progress: &Progress) -> Result<Plan> {
         progress.enter(Phase::Checking);
         interruptible(repair::plan(&self.repository, &self.index, options, &|step| watch(step, progress)))
     }
 
     /// Does what a plan says. Nothing is destroyed, and an interruption is made good by the next repair.
-    pub fn repair(&self, plan: &Plan, options: RepairOptions, progress: &Progress) -> Result<Repaired> {
+    pub fn repair(&self, plan: &Plan, options: RepairOptions<'_>, progress: &Progress) -> Result<Repaired> {
         progress.enter(Phase::Repairing);
         let repaired = repair::perform(&self.repository, &self.index, plan, options, &|step| watch(step, progress));
         let repaired = interruptible(repaired)?;

@@ -119,6 +119,10 @@ ids! {
     SnapshotId: 32;
     /// Names an index fragment: the BLAKE3 hash of the object's bytes.
     FragmentId: 32;
+    /// Names a prune mark: the BLAKE3 hash of the object's bytes.
+    MarkId: 32;
+    /// Names the record of a session: the BLAKE3 hash of the object's bytes.
+    SessionId: 32;
     /// Names a key slot: the BLAKE3 hash of the object's bytes.
     SlotId: 32;
     /// Names a repository: 32 random bytes drawn when it is created.

@@ -14,6 +14,8 @@
 //! | [`fragment`] | what some packs contain, to fill an index |
 //! | [`manifest`] | the sorted entries of one snapshot in content-defined blocks |
 //! | [`snapshot`] | the record that names a manifest |
+//! | [`mark`] | which packs will go |
+//! | [`session`] | who writes at this moment |
 //! | [`seal`] | how an object is encrypted and authenticated |
 //! | [`keys`] | credentials and the slots that hold them |
 //! | [`config`] | the first object of a repository |
@@ -27,6 +29,8 @@ pub mod frame;
 pub mod id;
 pub mod keys;
 pub mod manifest;
+pub mod mark;
 pub mod pack;
 pub mod seal;
+pub mod session;
 pub mod snapshot;

@@ -3,6 +3,7 @@
 //! ```text
 //! snapshots   list them first: whatever a listed one names was durable and named by fragments before
 //! fragments   each can be read (I1); then the index is synchronised
+//! marks       each can be read (I8); what is marked is not read, and may go while this runs
 //! packs       what the index names stands in the store with the right size (I3)
 //!   read data each pack hashes to its name (I1), each frame opens, each chunk hashes to its id (I5)
 //! index       forgets what is missing or damaged, so that the next backup stores it again
@@ -128,6 +129,8 @@ pub struct CheckReport {
     /// Packs that the index does not name: of a session that runs or was interrupted on another host. No damage;
     /// `rebuild-index` adopts them.
     pub orphans: Vec<PackId>,
+    /// Packs that a prune has marked and that still stand in the store, and their bytes.
+    pub marked_packs: (u64, u64),
     /// Missing packs that the index forgot.
     pub forgotten_packs: u64,
     /// Damaged frames that the index forgot: the next backup stores again what it still finds alive of them.
@@ -173,6 +176,11 @@ pub fn check(
     check_slots(repository, &mut report)?;
     check_fragments(repository, &mut report)?;
     index.sync(repository)?;
+    for damage in index.learn_marks(repository)?.damaged {
+        let object = damage.split(' ').next().unwrap_or_default().to_owned();
+        let next = "Nobody prunes by it. Remove the object when no prune is running.";
+        report.find("I8", object, damage, next);
+    }
     packs::check(repository, index, options, watch, &mut report)?;
     watch(CheckStep::Snapshots(snapshots.len() as u64))?;
     let reader = ChunkReader::new(repository, index)?;

@@ -110,6 +110,20 @@ pub enum Error {
     /// A snapshot record says something that cannot be true: a defect of this program.
     #[error("the snapshot record cannot be written: {0}")]
     Record(icecore_format::snapshot::SnapshotError),
+    /// A prune deleted what a session relied on.
+    #[error("the backup took so long that a prune overtook it: chunk {chunk} is gone; run it again")]
+    Overtaken {
+        /// A chunk that the snapshot needs.
+        chunk: ChunkId,
+    },
+    /// This key cannot see which packs will go.
+    #[error(
+        "a prune has marked packs of this repository, and this key can only write: it cannot see which; back up again when the prune is over, or with a key of role reader"
+    )]
+    MarksClosed,
+    /// Nothing was pruned, or no more.
+    #[error("{0}")]
+    Refused(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] icecore_store::Error),

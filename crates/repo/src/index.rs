@@ -8,21 +8,26 @@
 //! meta(key, value)                        schema, repository, generation
 //! fragments(fragment, id)                 fragments that were read
 //! listed(fragment, pack)                  which fragment names which pack; a pack of ours without a row is unpublished
-//! packs(pack, id, kind, size)
+//! packs(pack, id, kind, size, seen)       seen: when a prune met it first, in seconds since 1970
 //! frames(frame, pack, ordinal, offset, stored, plain, encoding)
 //! chunks(id, frame, offset, len)
 //! snapshots(id, record)                   opened records, for instant listing
+//! marks(id, record)                       prune marks that were read
+//! marked(pack, mark)                      packs that they name: nothing in them counts as stored
+//! dropped(pack)                           packs whose rows went although a fragment may name them: lost or damaged ones
 //! intact(root, generation)                manifests whose every chunk was found at that generation
 //! verified(id, at)                        when a pack was last read whole and found sound, in seconds since 1970
 //! ```
 
 mod care;
+mod marks;
 mod sync;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use icecore_format::entry::Timestamp;
 use icecore_format::frame::Encoding;
 use icecore_format::id::{ChunkId, FragmentId, PackId, RepositoryId, SnapshotId};
 use icecore_format::pack::{PackInfo, PackKind};
@@ -35,7 +40,7 @@ pub(crate) use sync::{PACKS_PER_FRAGMENT, publish, read_fragment};
 pub use sync::{Rebuilt, Synced};
 
 /// The schema's number; a file with another number is deleted and made anew.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 
 /// How long a process waits for another one on this host that writes to the index.
 const BUSY: Duration = Duration::from_secs(120);
@@ -48,13 +53,17 @@ CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE fragments(fragment INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE);
 CREATE TABLE listed(fragment INTEGER NOT NULL, pack INTEGER NOT NULL, PRIMARY KEY(fragment, pack)) WITHOUT ROWID;
 CREATE INDEX listed_pack ON listed(pack);
-CREATE TABLE packs(pack INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL, size INTEGER NOT NULL);
+CREATE TABLE packs(pack INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL, size INTEGER NOT NULL,
+  seen INTEGER);
 CREATE TABLE frames(frame INTEGER PRIMARY KEY AUTOINCREMENT, pack INTEGER NOT NULL, ordinal INTEGER NOT NULL, offset INTEGER NOT NULL,
   stored INTEGER NOT NULL, plain INTEGER NOT NULL, encoding INTEGER NOT NULL);
 CREATE INDEX frames_pack ON frames(pack);
 CREATE TABLE chunks(id BLOB NOT NULL, frame INTEGER NOT NULL, offset INTEGER NOT NULL, len INTEGER NOT NULL,
   PRIMARY KEY(id, frame, offset)) WITHOUT ROWID;
 CREATE TABLE snapshots(id BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE marks(id BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE marked(pack BLOB NOT NULL, mark BLOB NOT NULL, PRIMARY KEY(pack, mark)) WITHOUT ROWID;
+CREATE TABLE dropped(pack BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE intact(root BLOB PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE verified(id BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES('generation', 0);
@@ -136,6 +145,10 @@ pub struct IndexTotals {
 pub struct Index {
     path: PathBuf,
     writer: Mutex<Connection>,
+    /// When the fragments were last listed by this process.
+    known: Mutex<Option<Timestamp>>,
+    #[cfg(test)]
+    pub(crate) weak: crate::prune::Weak,
 }
 
 impl Index {
@@ -162,7 +175,13 @@ impl Index {
                 connection
             }
         };
-        Ok(Self { path, writer: Mutex::new(connection) })
+        Ok(Self {
+            path,
+            writer: Mutex::new(connection),
+            known: Mutex::new(None),
+            #[cfg(test)]
+            weak: crate::prune::Weak::default(),
+        })
     }
 
     /// The SQLite file.
@@ -181,7 +200,8 @@ impl Index {
         self.write(|transaction| insert_pack(transaction, info).map(drop))
     }
 
-    /// The number that grows whenever the index loses packs: what was found at a generation is still there while it lasts.
+    /// The number that grows whenever the index loses packs or learns that some are marked: what was found at a generation may
+    /// be relied on while it lasts.
     pub fn generation(&self) -> Result<i64> {
         self.read(generation)
     }
@@ -295,10 +315,13 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// Whether some pack holds the chunk.
+    /// Whether some pack that no mark names holds the chunk: only then it counts as stored.
     pub fn contains(&self, chunk: &ChunkId) -> Result<bool> {
         let run = || {
-            let mut statement = self.connection.prepare_cached("SELECT 1 FROM chunks WHERE id = ? LIMIT 1")?;
+            let sql = "SELECT 1 FROM chunks c WHERE c.id = ? AND (NOT EXISTS(SELECT 1 FROM marked) OR EXISTS(
+                SELECT 1 FROM frames f JOIN packs p ON p.pack = f.pack WHERE f.frame = c.frame
+                AND NOT EXISTS(SELECT 1 FROM marked WHERE marked.pack = p.id))) LIMIT 1";
+            let mut statement = self.connection.prepare_cached(sql)?;
             statement.exists([chunk.as_bytes()])
         };
         run().map_err(|source| self.fail(source))
@@ -309,11 +332,12 @@ impl Lookup {
         &self.path
     }
 
-    /// Every place where the chunk stands.
+    /// Every place where the chunk stands, those in marked packs last: they may be gone soon.
     pub fn locate(&self, chunk: &ChunkId) -> Result<Vec<Location>> {
         let run = || {
             let sql = "SELECT packs.id, packs.kind, f.ordinal, f.offset, f.stored, f.plain, f.encoding, c.offset, c.len
-                FROM chunks c JOIN frames f ON f.frame = c.frame JOIN packs ON packs.pack = f.pack WHERE c.id = ?";
+                FROM chunks c JOIN frames f ON f.frame = c.frame JOIN packs ON packs.pack = f.pack WHERE c.id = ?
+                ORDER BY EXISTS(SELECT 1 FROM marked WHERE marked.pack = packs.id)";
             let mut statement = self.connection.prepare_cached(sql)?;
             let rows = statement.query_map([chunk.as_bytes()], |row| {
                 Ok(Location {
@@ -459,11 +483,11 @@ fn insert_pack(transaction: &Transaction<'_>, info: &PackInfo) -> rusqlite::Resu
     Ok(pack)
 }
 
-fn id<I>(row: &Row<'_>, column: usize, make: fn(&[u8]) -> Option<I>) -> rusqlite::Result<I> {
+pub(crate) fn id<I>(row: &Row<'_>, column: usize, make: fn(&[u8]) -> Option<I>) -> rusqlite::Result<I> {
     make(row.get_ref(column)?.as_blob()?).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, 32))
 }
 
-fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<PackKind> {
+pub(crate) fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<PackKind> {
     Ok(if row.get::<_, i64>(column)? == 0 { PackKind::Data } else { PackKind::Manifest })
 }
 

@@ -1,6 +1,6 @@
 //! Where each kind of object stands in the store.
 
-use icecore_format::id::{FragmentId, PackId, SlotId, SnapshotId};
+use icecore_format::id::{FragmentId, MarkId, PackId, SessionId, SlotId, SnapshotId};
 use icecore_store::Key;
 
 pub(crate) const PACKS: &str = "packs";
@@ -8,6 +8,9 @@ pub(crate) const FRAGMENTS: &str = "index";
 pub(crate) const SNAPSHOTS: &str = "snapshots";
 pub(crate) const SLOTS: &str = "keys";
 pub(crate) const DAMAGED: &str = "damaged";
+
+pub(crate) const MARKS: &str = "gc";
+pub(crate) const SESSIONS: &str = "sessions";
 
 fn key(text: String) -> Key {
     // Every caller joins fixed names and hexadecimal digits, which are valid keys.
@@ -38,6 +41,14 @@ pub(crate) fn slot(id: &SlotId) -> Key {
 /// Where an object is set aside: by what it was, and by what its bytes are.
 pub(crate) fn damaged(was: &str, bytes: &[u8]) -> Key {
     key(format!("{DAMAGED}/{was}/{}", blake3::hash(bytes).to_hex()))
+}
+
+pub(crate) fn mark(id: &MarkId) -> Key {
+    key(format!("{MARKS}/{id}"))
+}
+
+pub(crate) fn session(id: &SessionId) -> Key {
+    key(format!("{SESSIONS}/{id}"))
 }
 
 /// The id at the end of a key, if it is one.

@@ -10,6 +10,8 @@
 //! | [`reader`] | reading chunks and manifest blocks, each verified |
 //! | [`catalogue`] | the snapshots |
 //! | [`reach`] | who needs what: reference counts over manifest blocks and chunks |
+//! | [`marks`], [`sign`] | what prunes and backups tell each other |
+//! | [`prune`] | deletes what nothing needs |
 //! | [`check`] | whether everything that was promised is there |
 //! | [`repair`] | what can still be read is made whole again, what is lost is told |
 
@@ -18,14 +20,18 @@ pub mod check;
 pub mod error;
 pub mod index;
 mod layout;
+pub mod marks;
 pub mod objects;
 mod pack_writer;
 pub mod parking;
+pub mod prune;
 pub mod reach;
 pub mod reader;
 pub mod repair;
 pub mod repository;
+mod rescue;
 pub mod session;
+pub mod sign;
 pub mod slots;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Sealed objects by id. An object's name is the BLAKE3 hash of its bytes, so whoever reads one knows that it is the
 //! one that was named, before any key is involved.
 
-use icecore_format::id::{FragmentId, SnapshotId};
+use icecore_format::id::{FragmentId, MarkId, SessionId, SnapshotId};
 use icecore_format::seal::{self, Entropy, ObjectKind};
 use icecore_store::{Key, Put, Store};
 
@@ -80,4 +80,26 @@ fn sum(repository: &Repository, directory: &str) -> Result<(u64, u64)> {
         Ok(())
     })?;
     Ok(sum)
+}
+
+pub(crate) fn put_mark(repository: &Repository, plain: &[u8]) -> Result<MarkId> {
+    let (object, hash) = seal(repository, ObjectKind::Mark, plain)?;
+    let id = MarkId::from_bytes(hash);
+    let _: Put = repository.store().put(&layout::mark(&id), &[&object])?;
+    Ok(id)
+}
+
+pub(crate) fn get_mark(repository: &Repository, id: &MarkId) -> Result<Vec<u8>> {
+    open(repository, ObjectKind::Mark, &layout::mark(id), id.as_bytes())
+}
+
+pub(crate) fn put_session(repository: &Repository, plain: &[u8]) -> Result<SessionId> {
+    let (object, hash) = seal(repository, ObjectKind::Session, plain)?;
+    let id = SessionId::from_bytes(hash);
+    let _: Put = repository.store().put(&layout::session(&id), &[&object])?;
+    Ok(id)
+}
+
+pub(crate) fn get_session(repository: &Repository, id: &SessionId) -> Result<Vec<u8>> {
+    open(repository, ObjectKind::Session, &layout::session(id), id.as_bytes())
 }

@@ -10,6 +10,8 @@
 //! A block that cannot be read is counted as naming nothing, and is tried again at the next [`Reach::update`]. What it names is
 //! unknown, so while there is one, nothing may be taken for unneeded.
 
+mod usage;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,8 @@ use crate::catalogue::Stored;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::reader::ChunkReader;
+
+pub use usage::{PackUse, Usage};
 
 /// The schema's number; a file with another number is made anew.
 const SCHEMA: i64 = 1;
@@ -101,14 +105,14 @@ impl Reach {
         let mut damaged = Vec::new();
         self.in_transaction(|transaction| {
             let mut walk = Walk { transaction, reader, step, fail: &fail_at(&path), damaged: &mut damaged };
-            walk.retry()?;
             for (id, root) in walk.counted()? {
                 if !present.iter().any(|stored| stored.id == id) {
                     walk.remove(root, &mut Freed::default(), false)?;
                     walk.execute("DELETE FROM snapshots WHERE id = ?", id.as_bytes())?;
                 }
             }
-            Ok(())
+            // What nobody names any more need not be read.
+            walk.retry()
         })?;
         for stored in present {
             self.in_transaction(|transaction| {
@@ -130,7 +134,7 @@ impl Reach {
         let path = self.path.clone();
         let fail = fail_at(&path);
         // Never committed: it is taken back when it is dropped.
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&fail)?;
+        let transaction = begin(&mut self.connection).map_err(&fail)?;
         let mut damaged = Vec::new();
         let mut walk = Walk { transaction: &transaction, reader, step, fail: &fail, damaged: &mut damaged };
         let mut freed = Freed { exact: walk.unopened()?.is_empty(), ..Freed::default() };
@@ -141,6 +145,13 @@ impl Reach {
         Ok((freed, damaged))
     }
 
+    /// A snapshot with a block that could not be read, if there is one.
+    pub(crate) fn closed_in(&self) -> Result<Option<SnapshotId>> {
+        let sql = "SELECT s.id FROM snapshots s JOIN blocks b ON b.id = s.root WHERE b.opened = 0 LIMIT 1";
+        let found = self.connection.query_row(sql, [], |row| row.get::<_, Vec<u8>>(0)).optional();
+        Ok(found.map_err(fail_at(&self.path))?.and_then(|id| SnapshotId::from_slice(&id)))
+    }
+
     fn write(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>) -> Result<()> {
         let path = self.path.clone();
         self.in_transaction(|transaction| work(transaction).map_err(fail_at(&path)))
@@ -148,7 +159,7 @@ impl Reach {
 
     fn in_transaction(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
         let fail = fail_at(&self.path);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&fail)?;
+        let transaction = begin(&mut self.connection).map_err(&fail)?;
         work(&transaction)?;
         transaction.commit().map_err(&fail)
     }
@@ -310,6 +321,14 @@ impl Walk<'_, '_> {
     fn execute(&self, sql: &str, id: &[u8]) -> Result<()> {
         self.transaction.prepare_cached(sql).and_then(|mut run| run.execute([id])).map(drop).map_err(self.fail)
     }
+}
+
+/// Begins to write to the counts, and to them alone: an immediate transaction would lock the attached index too, and
+/// keep backups of this host waiting while blocks are read.
+fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+    transaction.pragma_update(Some("main"), "user_version", SCHEMA)?;
+    Ok(transaction)
 }
 
 fn connect(path: &Path, index: &Index) -> rusqlite::Result<Connection> {

@@ -66,6 +66,11 @@ impl ChunkReader {
         if locations.is_empty() { Err(self.missing(chunk)) } else { Ok(locations) }
     }
 
+    /// Whether a chunk stands in a pack that no mark names. An index that cannot tell says no.
+    pub fn counts_as_stored(&self, chunk: &ChunkId) -> bool {
+        self.lookup.contains(chunk).unwrap_or(false)
+    }
+
     /// Reads and opens a frame into `plain`. Its chunks still have to be verified.
     pub fn read_frame(&self, frame: &FrameLocation, plain: &mut Vec<u8>) -> Result<()> {
         let state = &mut *self.state.borrow_mut();

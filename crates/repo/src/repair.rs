@@ -35,18 +35,33 @@ use crate::error::Result;
 use crate::index::Index;
 use crate::reader::ChunkReader;
 use crate::repository::Repository;
+use crate::session::Session;
+use crate::sign::Who;
+
+/// zstd's level for chunks that are stored again.
+const LEVEL: i32 = 3;
 
 pub use perform::{Corrected, Repaired, perform};
 
-/// How thoroughly to look.
+/// How thoroughly to look, and who mends.
 #[derive(Debug, Clone, Copy)]
-pub struct RepairOptions {
+pub struct RepairOptions<'a> {
     /// Every pack is read whole. If not: those whose size is wrong and those that no fragment names.
     pub read_data: bool,
     /// Threads that read packs; at least one does.
     pub threads: usize,
-    /// The time now, for the records of corrected snapshots.
-    pub now: Timestamp,
+    /// Name of this host, for the records of sessions.
+    pub host: &'a str,
+    /// The time now.
+    pub clock: fn() -> Timestamp,
+}
+
+impl RepairOptions<'_> {
+    /// Begins to store something of an instance.
+    fn session(&self, repository: &Arc<Repository>, index: &Arc<Index>, instance: &str) -> Result<Session> {
+        let who = Who { host: self.host.to_owned(), instance: instance.to_owned(), now: (self.clock)() };
+        Session::begin_as(Arc::clone(repository), Arc::clone(index), LEVEL, Some(&who))
+    }
 }
 
 /// A pack whose bytes are not what its name says, or of which something cannot be opened.
@@ -161,7 +176,7 @@ impl Lacking {
 ///
 /// # Errors
 /// What keeps it from looking: a store that does not answer is no damage. What `watch` says.
-pub fn plan(repository: &Arc<Repository>, index: &Index, options: RepairOptions, watch: Watch<'_>) -> Result<Plan> {
+pub fn plan(repository: &Arc<Repository>, index: &Index, options: RepairOptions<'_>, watch: Watch<'_>) -> Result<Plan> {
     let mut plan = Plan::default();
     // Listed before packs: whatever a listed snapshot names was durable and named by fragments before.
     survey::records(repository, index, &mut plan)?;

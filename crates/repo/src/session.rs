@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use icecore_format::cut::looks_incompressible;
+use icecore_format::entry::Timestamp;
 use icecore_format::frame::{Encoder, Frame, FrameChunk};
 use icecore_format::id::{ChunkId, SnapshotId};
 use icecore_format::manifest::BlockSink;
@@ -24,6 +25,8 @@ use crate::objects;
 use crate::pack_writer::{Filled, PackWriter};
 use crate::parking::{Parked, Parking};
 use crate::repository::Repository;
+use crate::sign::{Sign, Who};
+use crate::{layout, marks, rescue};
 
 /// Plain bytes of a frame of manifest blocks: small, because they are read one by one.
 const MANIFEST_FRAME: usize = 256 << 10;
@@ -86,6 +89,8 @@ pub(crate) struct Shared {
     pub(crate) index: Arc<Index>,
     pub(crate) frame_buffers: Pool,
     pub(crate) pack_buffers: Pool,
+    /// Goes with the session.
+    _sign: Option<Sign>,
     claimed: [Mutex<Ids>; SHARDS],
     claims: AtomicU64,
     /// The index was empty at the start and no claim was forgotten: the claims alone answer.
@@ -148,7 +153,25 @@ pub struct Session {
     shared: Arc<Shared>,
     writer: PackWriter,
     level: i32,
+    knowledge: Knowledge,
+}
+
+/// What a session relies on: packs that the index named and no mark did.
+#[derive(Debug, Clone, Copy)]
+struct Knowledge {
     generation: i64,
+    /// When the fragments were listed; the marks were after that. `None`: nobody told.
+    at: Option<Timestamp>,
+    /// There are marks that this key cannot open.
+    closed: bool,
+}
+
+impl Knowledge {
+    fn of(index: &Index, repository: &Repository) -> Result<Self> {
+        let at = index.known();
+        let closed = index.learn_marks(repository)?.closed;
+        Ok(Self { generation: index.generation()?, at, closed })
+    }
 }
 
 impl std::fmt::Debug for Session {
@@ -160,10 +183,24 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// Begins a session on a synchronised index. `level` is zstd's.
     pub fn begin(repository: Arc<Repository>, index: Arc<Index>, level: i32) -> Result<Self> {
+        Self::begin_as(repository, index, level, None)
+    }
+
+    /// The same, with a record that lets others know.
+    pub fn begin_as(repository: Arc<Repository>, index: Arc<Index>, level: i32, who: Option<&Who>) -> Result<Self> {
+        // Before the marks are listed: whoever marks packs and then finds no session was seen by this one.
+        let sign = who.map(|who| Sign::put(&repository, who));
+        // What was known when the archive was opened may be of yesterday.
+        if let Some(who) = who
+            && !marks::is_young(index.known(), who.now)
+        {
+            index.sync_at(&repository, who.now)?;
+        }
+        let knowledge = Knowledge::of(&index, &repository)?;
         let leftover = index.unpublished(&repository)?;
-        let generation = index.generation()?;
         let shared = Arc::new(Shared {
             claims_are_all: AtomicBool::new(index.is_empty()?),
+            _sign: sign,
             repository,
             index,
             frame_buffers: Pool::default(),
@@ -177,7 +214,7 @@ impl Session {
             packs: AtomicU64::new(0),
         });
         let writer = PackWriter::start(&shared, leftover);
-        Ok(Self { shared, writer, level, generation })
+        Ok(Self { shared, writer, level, knowledge })
     }
 
     /// A place where frames wait, in memory up to `limit` bytes, then in an unnamed file in `directory`.
@@ -200,25 +237,12 @@ impl Session {
 
     /// A writer for one thread.
     pub fn writer(&self) -> Result<ChunkWriter> {
-        let frame_size = self.shared.repository.config().frame_size as usize;
-        Ok(ChunkWriter {
-            lookup: self.shared.index.lookup()?,
-            encoder: Encoder::new(self.level)?,
-            sender: self.writer.sender(),
-            fills: [
-                Fill::new(PackKind::Data, true, frame_size),
-                Fill::new(PackKind::Data, false, frame_size),
-                Fill::new(PackKind::Manifest, true, MANIFEST_FRAME),
-            ],
-            shared: Arc::clone(&self.shared),
-            parking: None,
-            sending: Duration::ZERO,
-        })
+        ChunkWriter::new(&self.shared, &self.writer, self.level)
     }
 
     /// The index's generation when the session began.
     pub fn generation(&self) -> i64 {
-        self.generation
+        self.knowledge.generation
     }
 
     /// What was written so far.
@@ -234,14 +258,15 @@ impl Session {
         }
         let mut written = self.shared.written();
         written.stored_bytes += fragments;
-        Ok(Closed { shared: self.shared, generation: self.generation, written })
+        Ok(Closed { shared: self.shared, level: self.level, knowledge: self.knowledge, written })
     }
 }
 
 /// A session whose every chunk is durable: only such a one can commit.
 pub struct Closed {
     shared: Arc<Shared>,
-    generation: i64,
+    level: i32,
+    knowledge: Knowledge,
     /// What the session wrote.
     pub written: Written,
 }
@@ -255,18 +280,62 @@ impl std::fmt::Debug for Closed {
 impl Closed {
     /// The index's generation when the session began: everything that it wrote or found was there since.
     pub fn generation(&self) -> i64 {
-        self.generation
+        self.knowledge.generation
     }
 
-    /// Puts the snapshot record: from its return on the backup exists.
-    pub fn commit(self, snapshot: &Snapshot) -> Result<SnapshotId> {
+    /// Puts the snapshot record: from its return on the backup exists. `clock` gives the time now.
+    ///
+    /// # Errors
+    /// [`Error::Overtaken`] if a prune deleted what the session relied on, which takes a session of hours.
+    pub fn commit(mut self, snapshot: &Snapshot, clock: &dyn Fn() -> Timestamp) -> Result<SnapshotId> {
+        self.renew(&snapshot.manifest.id, clock)?;
         let plain = snapshot.encode().map_err(Error::Record)?;
         let id = objects::put_snapshot(&self.shared.repository, &plain)?;
+        // The call may have hung, or the machine slept.
+        if let Err(error) = self.renew(&snapshot.manifest.id, clock) {
+            self.shared.repository.store().delete(&layout::snapshot(&id))?;
+            return Err(error);
+        }
         // The backup exists: what the index remembers of it only saves time, and may fail.
         let _ = self.shared.index.cache_snapshots(&[(id, plain)], &[]);
         // Every chunk of this manifest was found or stored since the generation was read.
-        let _ = self.shared.index.mark_intact(&snapshot.manifest.id, self.generation);
+        let _ = self.shared.index.mark_intact(&snapshot.manifest.id, self.knowledge.generation);
         Ok(id)
+    }
+
+    /// Makes the session's knowledge young enough to rely on for a commit: looks at what is marked or gone by now, and if
+    /// something is, stores again what the manifest needs of it.
+    fn renew(&mut self, root: &ChunkId, clock: &dyn Fn() -> Timestamp) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let Shared { repository, index, .. } = &*shared;
+        #[cfg(test)]
+        if index.weak.no_recheck {
+            return Ok(());
+        }
+        if self.knowledge.closed {
+            return Err(Error::MarksClosed);
+        }
+        while !marks::is_young(self.knowledge.at, clock()) {
+            let before = self.knowledge.generation;
+            index.sync_at(repository, clock())?;
+            self.knowledge = Knowledge::of(index, repository)?;
+            if self.knowledge.generation != before {
+                self.rescue(root)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what a manifest needs and stands in marked packs alone.
+    fn rescue(&mut self, root: &ChunkId) -> Result<()> {
+        let packs = PackWriter::start(&self.shared, Vec::new());
+        let writer = ChunkWriter::new(&self.shared, &packs, self.level)?;
+        // Waited for in any case: its threads hold what was stored.
+        let rescued = rescue::manifest(&self.shared.repository, &self.shared.index, root, writer);
+        let fragments = packs.finish();
+        rescued?;
+        self.written.stored_bytes += fragments?;
+        Ok(())
     }
 }
 
@@ -310,6 +379,38 @@ const DATA_RAW: usize = 1;
 const MANIFEST: usize = 2;
 
 impl ChunkWriter {
+    fn new(shared: &Arc<Shared>, packs: &PackWriter, level: i32) -> Result<Self> {
+        let frame_size = shared.repository.config().frame_size as usize;
+        Ok(Self {
+            lookup: shared.index.lookup()?,
+            encoder: Encoder::new(level)?,
+            sender: packs.sender(),
+            fills: [
+                Fill::new(PackKind::Data, true, frame_size),
+                Fill::new(PackKind::Data, false, frame_size),
+                Fill::new(PackKind::Manifest, true, MANIFEST_FRAME),
+            ],
+            shared: Arc::clone(shared),
+            parking: None,
+            sending: Duration::ZERO,
+        })
+    }
+
+    /// Stores a chunk, whose id was verified, wherever else it stands.
+    pub(crate) fn put_again(&mut self, kind: PackKind, id: ChunkId, bytes: &[u8]) -> Result<()> {
+        let fill = match kind {
+            PackKind::Manifest => MANIFEST,
+            PackKind::Data if looks_incompressible(bytes) => DATA_RAW,
+            PackKind::Data => DATA,
+        };
+        self.add(fill, id, bytes)
+    }
+
+    /// Stores a frame as it is, whose chunks were verified.
+    pub(crate) fn copy_frame(&mut self, kind: PackKind, frame: Frame) -> Result<()> {
+        self.sender.send(Filled { kind, frame }).map_err(|_| Error::WriterStopped)
+    }
+
     /// Stores a chunk of a file unless it is there; gives its id. `bytes` is at least 1 byte.
     pub fn store(&mut self, bytes: &[u8]) -> Result<ChunkId> {
         let id = self.id(bytes);

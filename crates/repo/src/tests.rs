@@ -110,7 +110,7 @@ pub(crate) fn commit(place: &Place, seed: u64, count: u64) -> Vec<(ChunkId, Vec<
     }
     let root = manifest.finish(&mut writer).unwrap();
     writer.finish().unwrap();
-    session.close().unwrap().commit(&record(root)).unwrap();
+    session.close().unwrap().commit(&record(root), &Timestamp::default).unwrap();
     stored
 }
 

@@ -11,6 +11,7 @@
 //! | [`loop_disk`] | a file system of a chosen kind |
 //! | [`small_disk`] | a file system that is soon full |
 //! | [`mod@small_repository`] | a repository that a small tree fills with packs |
+//! | [`stepping`] | stores whose calls wait until a test lets them through, one by one |
 //! | [`spe`] | a simulator of the API that freezes MailStore instances |
 //!
 //! The three stores are decorators: they wrap any other store, each other included.
@@ -27,6 +28,7 @@ pub mod recording;
 pub mod small_disk;
 pub mod small_repository;
 pub mod spe;
+pub mod stepping;
 
 pub use conformance::conformance;
 pub use crash::{CrashLog, Fate};
@@ -37,6 +39,7 @@ pub use loop_disk::LoopDisk;
 pub use recording::Recording;
 pub use small_disk::SmallDisk;
 pub use small_repository::small_repository;
+pub use stepping::{Gate, Stepping};
 
 /// Says loudly that a test did not run, and why: a test that is left out must not look like one that passed.
 ///

@@ -183,7 +183,7 @@ fn forget(index: &Index, error: &ReadError<icecore_repo::Error>) {
 /// Whether every chunk of a file that would be carried over still stands in the index.
 pub(crate) fn is_stored(index: &Index, reader: &ChunkReader, content: &Content) -> bool {
     pieces(reader, content).all(|piece| match piece {
-        Ok(Piece::Chunk { id, .. }) => reader.locate(&id).is_ok(),
+        Ok(Piece::Chunk { id, .. }) => reader.counts_as_stored(&id),
         Ok(Piece::Hole { .. }) => true,
         Err(error) => {
             forget(index, &error);

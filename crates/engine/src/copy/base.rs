@@ -70,7 +70,7 @@ impl<'r> Base<'r> {
         for (one, two) in pieces(self.source.0, before).zip(pieces(self.copy.0, copied)).take(PAIRS_KEPT) {
             match (one, two) {
                 (Ok(Piece::Chunk { id, len }), Ok(Piece::Chunk { id: name, len: other })) if len == other => {
-                    if self.intact || self.copy.0.locate(&name).is_ok() {
+                    if self.intact || self.copy.0.counts_as_stored(&name) {
                         names.insert(id, name);
                     }
                 }

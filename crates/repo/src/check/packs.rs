@@ -62,8 +62,15 @@ pub(super) fn check(
     report.packs = indexed.len() as u64;
     let verified = index.verified()?;
     let (mut missing, mut present) = (Vec::new(), Vec::with_capacity(indexed.len()));
+    // Once more: what a prune deleted meanwhile is marked.
+    index.learn_marks(repository)?;
+    let marked = index.marked()?;
     for (id, kind, expected) in indexed {
         match stored.remove(&id) {
+            None if marked.contains(&id) => {}
+            Some(size) if marked.contains(&id) => {
+                report.marked_packs = (report.marked_packs.0 + 1, report.marked_packs.1 + size);
+            }
             None => missing.push(id),
             Some(size) => present.push(Suspect { id, kind, expected, size }),
         }

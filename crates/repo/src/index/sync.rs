@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use icecore_format::entry::Timestamp;
 use icecore_format::fragment::Fragment;
 use icecore_format::frame::FrameChunk;
 use icecore_format::id::{ChunkId, FragmentId, PackId};
@@ -45,6 +46,16 @@ impl Index {
     /// Reads the fragments that are new since the last call and drops what gone ones alone named, before anything is
     /// answered. A writer cannot open fragments: its index holds what this host stored itself.
     pub fn sync(&self, repository: &Repository) -> Result<Synced> {
+        self.bring(repository, None)
+    }
+
+    /// The same, `now`: so a session knows how old its knowledge is, and need not synchronise again before it commits.
+    pub fn sync_at(&self, repository: &Repository, now: Timestamp) -> Result<Synced> {
+        self.bring(repository, Some(now))
+    }
+
+    fn bring(&self, repository: &Repository, now: Option<Timestamp>) -> Result<Synced> {
+        self.date(None);
         // What is known now was durable before the listing begins: if it is not listed, it is gone.
         let known: HashSet<FragmentId> = self.read(|connection| {
             let mut statement = connection.prepare("SELECT id FROM fragments")?;
@@ -76,6 +87,7 @@ impl Index {
         if !gone.is_empty() {
             synced.dropped = self.write(|transaction| drop_fragments(transaction, &gone))?;
         }
+        self.date(now);
         Ok(synced)
     }
 
@@ -94,9 +106,10 @@ impl Index {
     }
 
     /// Packs that stand in the index and in no fragment: what an interrupted session of this host stored. Those that the
-    /// store does not have (any more) are dropped.
+    /// store does not have (any more) are dropped; those that are marked are nobody's any more.
     pub(crate) fn unpublished(&self, repository: &Repository) -> Result<Vec<PackInfo>> {
-        let packs = self.read(unlisted)?;
+        let going = self.marked()?;
+        let packs = self.read(unlisted)?.into_iter().filter(|(_, info)| !going.contains(&info.id));
         let mut kept = Vec::new();
         let mut lost = Vec::new();
         for (row, info) in packs {
@@ -127,7 +140,7 @@ impl Index {
         self.write(|transaction| {
             transaction.execute_batch(
                 "DELETE FROM chunks; DELETE FROM frames; DELETE FROM packs; DELETE FROM listed; DELETE FROM fragments;
-                 DELETE FROM snapshots; DELETE FROM intact; UPDATE meta SET value = value + 1 WHERE key = 'generation';",
+                 DELETE FROM snapshots; DELETE FROM intact; DELETE FROM marks; DELETE FROM marked; DELETE FROM dropped; UPDATE meta SET value = value + 1 WHERE key = 'generation';",
             )
         })
     }
@@ -138,6 +151,8 @@ impl Index {
         let open_key = repository.open_key()?;
         self.clear()?;
         let synced = self.sync(repository)?;
+        self.learn_marks(repository)?;
+        let going = self.marked()?;
         let mut rebuilt = Rebuilt { fragments: synced.fragments, damaged: synced.damaged, ..Rebuilt::default() };
         let mut named: HashMap<PackId, u64> = self.packs()?.into_iter().map(|(id, _, size)| (id, size)).collect();
         let mut unnamed = Vec::new();
@@ -148,7 +163,7 @@ impl Index {
                 // A pack of another size than its fragment says is damaged: its rows go, check tells the rest.
                 if named.get(&id) == Some(&listed.size) {
                     named.remove(&id);
-                } else if !named.contains_key(&id) {
+                } else if !named.contains_key(&id) && !going.contains(&id) {
                     unnamed.push((id, listed.size));
                 }
             }
@@ -201,11 +216,13 @@ pub(crate) fn read_fragment(repository: &Repository, id: &FragmentId) -> Result<
         .map_err(|error| Error::Damaged { object: layout::fragment(id).to_string(), reason: error.to_string() })
 }
 
-fn drop_fragments(transaction: &Transaction<'_>, gone: &[FragmentId]) -> rusqlite::Result<u64> {
+pub(super) fn drop_fragments(transaction: &Transaction<'_>, gone: &[FragmentId]) -> rusqlite::Result<u64> {
     let mut orphans = Vec::new();
     for fragment in gone {
         let find = "SELECT fragment FROM fragments WHERE id = ?";
-        let row: i64 = transaction.query_row(find, [fragment.as_bytes()], |row| row.get(0))?;
+        // Another process of this host may have been faster.
+        let row: Option<i64> = transaction.query_row(find, [fragment.as_bytes()], |row| row.get(0)).optional()?;
+        let Some(row) = row else { continue };
         let mut named = transaction.prepare_cached("SELECT pack FROM listed WHERE fragment = ?")?;
         let packs: Vec<i64> = named.query_map([row], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         transaction.execute("DELETE FROM listed WHERE fragment = ?", [row])?;
@@ -231,6 +248,11 @@ pub(super) fn drop_packs(transaction: &Transaction<'_>, packs: &[i64]) -> rusqli
     transaction
         .execute_batch("CREATE TEMP TABLE IF NOT EXISTS lost(frame INTEGER PRIMARY KEY); DELETE FROM temp.lost;")?;
     for pack in packs {
+        transaction.execute(
+            "INSERT OR IGNORE INTO dropped SELECT id FROM packs WHERE pack = ?1
+                AND EXISTS(SELECT 1 FROM listed WHERE listed.pack = ?1)",
+            [pack],
+        )?;
         transaction.execute("INSERT OR IGNORE INTO temp.lost SELECT frame FROM frames WHERE pack = ?", [pack])?;
         transaction.execute("DELETE FROM frames WHERE pack = ?", [pack])?;
         transaction.execute("DELETE FROM listed WHERE pack = ?", [pack])?;

@@ -22,7 +22,7 @@ fn commit(place: &Place, numbers: &BTreeSet<u64>) -> SnapshotId {
     }
     let root = manifest.finish(&mut writer).unwrap();
     writer.finish().unwrap();
-    session.close().unwrap().commit(&record(root)).unwrap()
+    session.close().unwrap().commit(&record(root), &Default::default).unwrap()
 }
 
 fn no_step() -> Result<()> {

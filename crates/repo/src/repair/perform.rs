@@ -18,11 +18,8 @@ use crate::error::{Error, Result};
 use crate::index::{Index, PACKS_PER_FRAGMENT, publish, read_fragment};
 use crate::reader::read_footer;
 use crate::repository::Repository;
-use crate::session::{Session, Written};
+use crate::session::Written;
 use crate::{layout, objects};
-
-/// zstd's level for chunks that are stored again.
-const LEVEL: i32 = 3;
 
 /// A corrected snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +57,7 @@ pub fn perform(
     repository: &Arc<Repository>,
     index: &Arc<Index>,
     plan: &Plan,
-    options: RepairOptions,
+    options: RepairOptions<'_>,
     watch: Watch<'_>,
 ) -> Result<Repaired> {
     let mut repaired = Repaired::default();
@@ -69,7 +66,7 @@ pub fn perform(
     index.sync(repository)?;
     index.forget_packs(&gone)?;
     adopt(repository, index, plan, watch, &mut repaired)?;
-    let damaged = salvage(repository, index, plan, watch, &mut repaired)?;
+    let damaged = salvage(repository, index, plan, options, watch, &mut repaired)?;
     for fragment in &plan.fragments {
         watch(CheckStep::Block)?;
         repaired.fragments += u64::from(write_anew(repository, index, fragment, &gone)?);
@@ -111,6 +108,7 @@ fn salvage(
     repository: &Arc<Repository>,
     index: &Arc<Index>,
     plan: &Plan,
+    options: RepairOptions<'_>,
     watch: Watch<'_>,
     repaired: &mut Repaired,
 ) -> Result<Vec<PackId>> {
@@ -118,7 +116,7 @@ fn salvage(
         return Ok(Vec::new());
     }
     let open_key = repository.open_key()?;
-    let session = Session::begin(Arc::clone(repository), Arc::clone(index), LEVEL)?;
+    let session = options.session(repository, index, "repair")?;
     let mut writer = session.writer()?;
     let mut examiner = Examiner::new(repository, &open_key)?;
     let mut damaged = Vec::new();
@@ -203,7 +201,7 @@ fn correct(
     repository: &Arc<Repository>,
     index: &Arc<Index>,
     plan: &Plan,
-    options: RepairOptions,
+    options: RepairOptions<'_>,
     watch: Watch<'_>,
     repaired: &mut Repaired,
 ) -> Result<()> {

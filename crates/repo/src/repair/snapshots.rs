@@ -15,10 +15,6 @@ use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::reader::ChunkReader;
 use crate::repository::Repository;
-use crate::session::Session;
-
-/// zstd's level for the few blocks that a corrected manifest has of its own.
-const LEVEL: i32 = 3;
 
 /// What a snapshot has and lacks.
 #[derive(Default)]
@@ -192,11 +188,11 @@ pub(super) fn correct(
     repository: &Arc<Repository>,
     index: &Arc<Index>,
     stored: &Stored,
-    options: RepairOptions,
+    options: RepairOptions<'_>,
     watch: Watch<'_>,
 ) -> Result<Option<(SnapshotId, u64)>> {
     let reader = ChunkReader::new(repository, index)?;
-    let session = Session::begin(Arc::clone(repository), Arc::clone(index), LEVEL)?;
+    let session = options.session(repository, index, &stored.snapshot.instance)?;
     let mut writer = session.writer()?;
     let mut manifest = ManifestWriter::new();
     let written =
@@ -218,7 +214,7 @@ pub(super) fn correct(
     problems.extend(original.problems.iter().cloned());
     problems.truncate(PROBLEMS_NAMED);
     let corrected = Snapshot {
-        finished: options.now,
+        finished: (options.clock)(),
         manifest: root,
         totals: losses.totals,
         verdict: Verdict::Fuzzy,
@@ -227,7 +223,7 @@ pub(super) fn correct(
         corrects: Some(stored.id),
         ..original.clone()
     };
-    Ok(Some((closed.commit(&corrected)?, losses.missing)))
+    Ok(Some((closed.commit(&corrected, &options.clock)?, losses.missing)))
 }
 
 fn of_writer(error: WriteError<Error>) -> Error {

@@ -80,7 +80,7 @@ struct Standing {
 pub(super) fn objects(
     repository: &Repository,
     scratch: &Index,
-    options: RepairOptions,
+    options: RepairOptions<'_>,
     watch: Watch<'_>,
     plan: &mut Plan,
 ) -> Result<()> {

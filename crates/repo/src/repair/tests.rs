@@ -13,8 +13,12 @@ use crate::{catalogue, layout};
 /// Files that each test's snapshot has; they share one pack of data, ten to a frame.
 const FILES: u64 = 40;
 
-const OPTIONS: RepairOptions =
-    RepairOptions { read_data: true, threads: 2, now: Timestamp { seconds: 1_800_000_000, nanos: 0 } };
+const OPTIONS: RepairOptions<'_> = RepairOptions {
+    read_data: true,
+    threads: 2,
+    host: "host",
+    clock: || Timestamp { seconds: 1_800_000_000, nanos: 0 },
+};
 
 fn plan_of(place: &Place) -> Plan {
     let (repository, index) = place.open();
@@ -171,7 +175,7 @@ fn lost_blocks_are_named_by_their_range_and_the_neighbours_stay() {
     }
     let root = manifest.finish(&mut writer).unwrap();
     writer.finish().unwrap();
-    session.close().unwrap().commit(&record(root)).unwrap();
+    session.close().unwrap().commit(&record(root), &OPTIONS.clock).unwrap();
     let (_, index) = place.open();
     let packs = index.packs().unwrap();
     let manifest = packs.iter().find(|(_, kind, _)| *kind == PackKind::Manifest).unwrap().0;

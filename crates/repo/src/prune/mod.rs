@@ -1,0 +1,334 @@
+//! Deleting what nothing needs, beside backups and without a lock.
+//!
+//! ```text
+//! fragments, marks, snapshots ─▶ Reach::usage: what of each pack is needed ─▶ plan (pure; the dry run)
+//!     due packs:     copy what is needed of them after all ─▶ un-index ─▶ delete ─▶ mark "gone"       (sweep)
+//!     packs partly dead: copy what is needed (repack) ─┐
+//!     packs wholly dead ───────────────────────────────┴─▶ mark "announced" ─▶ clock ─▶ mark "waiting"
+//! ```
+//! Why no committed snapshot can miss a chunk stands in `docs/invariants.md`, "Prune beside backups". Each step may be the last one
+//! of a run: the next run, on whichever host, goes on from the marks.
+
+mod plan;
+mod repack;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use icecore_format::entry::Timestamp;
+use icecore_format::id::PackId;
+use icecore_format::mark::Stage;
+
+pub use self::plan::{MaxUnused, PackBytes, PrunePlan, plan};
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::marks::{self, GRACE, LEAST_GRACE, SKEW, later};
+use crate::reach::{Reach, Usage};
+use crate::reader::ChunkReader;
+use crate::repository::Repository;
+use crate::sign;
+use crate::{Catalogue, layout};
+
+/// How the protocol is weakened, to see that tests notice.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Weak {
+    pub(crate) ignore_marks: bool,
+    pub(crate) no_recheck: bool,
+    pub(crate) no_grace: bool,
+}
+
+/// How to prune.
+#[derive(Debug, Clone)]
+pub struct PruneOptions {
+    /// How long packs wait after they were marked, seconds; at least [`LEAST_GRACE`].
+    pub grace: i64,
+    /// How much that nothing needs may stay.
+    pub max_unused: MaxUnused,
+    /// Bytes that are copied at most.
+    pub max_repack: u64,
+    /// When the last pack may be copied from.
+    pub until: Option<Instant>,
+    /// Delete at once what nothing needs, marked or not.
+    pub now: bool,
+    /// Name of this host, for the marks.
+    pub host: String,
+    #[cfg(test)]
+    pub(crate) weak: Weak,
+}
+
+impl PruneOptions {
+    /// As a prune is unless somebody says otherwise.
+    pub fn new(host: impl Into<String>) -> Self {
+        Self {
+            grace: GRACE,
+            max_unused: MaxUnused::Percent(5),
+            max_repack: u64::MAX,
+            until: None,
+            now: false,
+            host: host.into(),
+            #[cfg(test)]
+            weak: Weak::default(),
+        }
+    }
+
+    /// What every mark waits for, whatever it says.
+    fn least_grace(&self) -> i64 {
+        #[cfg(test)]
+        if self.weak.no_grace {
+            return 0;
+        }
+        LEAST_GRACE
+    }
+}
+
+/// What a prune tells while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PruneStep {
+    /// A manifest block was counted.
+    Block,
+    /// So many bytes of packs will be copied from or deleted.
+    Packs(u64),
+    /// A pack of so many bytes is done with.
+    Pack(u64),
+}
+
+/// Hears of each step; an error (such as [`Error::Interrupted`]) ends the prune.
+pub type Watch<'a> = &'a mut dyn FnMut(PruneStep) -> Result<()>;
+
+/// What a prune did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PruneReport {
+    /// What was to be done.
+    pub plan: PrunePlan,
+    /// Packs that were deleted.
+    pub deleted: u64,
+    /// Their bytes, as far as they were known.
+    pub freed: u64,
+    /// Packs that were marked, those that were copied from among them.
+    pub marked: u64,
+    /// Their bytes.
+    pub marked_bytes: u64,
+    /// When they may be deleted.
+    pub marked_until: Option<Timestamp>,
+    /// Packs that were copied from.
+    pub repacked: u64,
+    /// Plain bytes that were copied, for that and because a marked pack was needed after all.
+    pub copied: u64,
+    /// Packs that could not be read and were kept, a sentence each.
+    pub damaged: Vec<String>,
+    /// The time limit ended it before everything was copied.
+    pub cut_short: bool,
+}
+
+/// What is there, and what of it is needed.
+struct View {
+    /// When it was looked at.
+    at: Timestamp,
+    reach: Reach,
+    usage: Usage,
+    plan: PrunePlan,
+}
+
+/// Plans a prune. Changes nothing in the store.
+///
+/// # Errors
+/// [`Error::Refused`] if it is not certain what is needed, with the way out.
+pub fn outlook(
+    repository: &Arc<Repository>,
+    index: &Index,
+    options: &PruneOptions,
+    clock: &dyn Fn() -> Timestamp,
+    watch: Watch<'_>,
+) -> Result<PrunePlan> {
+    permit(repository, options, clock())?;
+    Ok(look(repository, index, options, clock, watch)?.plan)
+}
+
+/// Prunes.
+///
+/// # Errors
+/// [`Error::Refused`] if it is not certain what is needed, or a session is in the way; with the way out.
+pub fn prune(
+    repository: &Arc<Repository>,
+    index: &Arc<Index>,
+    options: &PruneOptions,
+    clock: &dyn Fn() -> Timestamp,
+    watch: Watch<'_>,
+) -> Result<PruneReport> {
+    permit(repository, options, clock())?;
+    let mut report = run(repository, index, options, clock, watch)?;
+    if options.now && report.marked > 0 {
+        // The marks are durable: a session that begins from here on sees them, and one that began before is seen now.
+        permit(repository, options, clock())?;
+        let second = run(repository, index, options, clock, watch)?;
+        report.deleted += second.deleted;
+        report.freed += second.freed;
+        report.damaged.extend(second.damaged);
+        report.plan.kept_dead = second.plan.kept_dead;
+    }
+    Ok(report)
+}
+
+/// Takes marks back whose packs may still wait for long enough that nobody can have begun to delete them. Gives how many packs no
+/// mark names any more, and how many it is too late for.
+pub fn undo(repository: &Repository, index: &Index, now: Timestamp) -> Result<(u64, u64)> {
+    index.sync_at(repository, now)?;
+    index.learn_marks(repository)?;
+    let marks = index.marks()?;
+    let in_time = |until: Timestamp| later(now, 2 * SKEW) < until;
+    let too_late: BTreeSet<PackId> = marks
+        .iter()
+        .filter(|(_, mark)| mark.stage == Stage::Gone || mark.stage == Stage::Waiting && !in_time(mark.until))
+        .flat_map(|(_, mark)| mark.packs.iter().copied())
+        .collect();
+    let mut back = BTreeSet::new();
+    // Waiting ones first: what is announced alone would wait again from the next prune on.
+    for stage in [Stage::Waiting, Stage::Announced] {
+        for (id, mark) in marks.iter().filter(|(_, mark)| mark.stage == stage) {
+            if mark.packs.iter().any(|pack| too_late.contains(pack)) {
+                continue;
+            }
+            repository.store().delete(&layout::mark(id))?;
+            back.extend(mark.packs.iter().copied());
+        }
+    }
+    index.learn_marks(repository)?;
+    let left = index.marked()?;
+    back.retain(|pack| !left.contains(pack));
+    Ok((back.len() as u64, left.len() as u64))
+}
+
+/// Whether this may be done at all.
+fn permit(repository: &Repository, options: &PruneOptions, now: Timestamp) -> Result<()> {
+    repository.open_key()?;
+    if options.grace < options.least_grace() {
+        let hours = LEAST_GRACE / 3600;
+        return Err(Error::Refused(format!(
+            "a grace period below {hours} hours is not safe beside backups whose clocks may differ: allow more, or use --now on a \
+             repository that nothing else uses"
+        )));
+    }
+    if options.now
+        && let Some((_, session)) = sign::all(repository)?.into_iter().find(|(_, record)| sign::lives(record, now))
+    {
+        let minutes = now.seconds.saturating_sub(session.started.seconds).max(0) / 60;
+        return Err(Error::Refused(format!(
+            "nothing was deleted: a session of \"{}\" is running on host {} (process {}, since {minutes} min): wait until it has ended, \
+             or prune without --now; the record of a session that was killed counts for {} hours",
+            session.instance,
+            session.host,
+            session.pid,
+            sign::LIFE / 3600
+        )));
+    }
+    Ok(())
+}
+
+/// Looks at the fragments, the marks, the snapshots, in this order, and plans.
+fn look(
+    repository: &Arc<Repository>,
+    index: &Index,
+    options: &PruneOptions,
+    clock: &dyn Fn() -> Timestamp,
+    watch: Watch<'_>,
+) -> Result<View> {
+    let at = clock();
+    let synced = index.sync_at(repository, at)?;
+    let learned = index.learn_marks(repository)?;
+    if let Some(damage) = synced.damaged.iter().chain(&learned.damaged).next() {
+        return Err(refuse(damage, "`icecore check` tells more; `icecore rebuild-index` and `icecore repair` help"));
+    }
+    let catalogue = Catalogue::load(repository, index)?;
+    if let Some(damage) = catalogue.damaged.first() {
+        return Err(refuse(damage, "`icecore repair` or `icecore forget` it first"));
+    }
+    let mut reach = Reach::open(index)?;
+    let reader = ChunkReader::new(repository, index)?;
+    let damaged = reach.update(&reader, &catalogue.snapshots, &mut || watch(PruneStep::Block))?;
+    if let Some(damage) = damaged.first() {
+        let of = reach.closed_in()?.map_or(String::new(), |id| format!(" of snapshot {}", id.short()));
+        return Err(refuse(&format!("{damage}{of}"), "`icecore repair` the snapshot or `icecore forget` it first"));
+    }
+    index.meet_packs(at.seconds)?;
+    let usage = reach.usage()?;
+    if let Some((chunk, count)) = usage.missing {
+        let what = format!("{count} chunks that snapshots need, {chunk} among them, stand in no pack of the index");
+        return Err(refuse(
+            &what,
+            "`icecore check` tells which files; `icecore rebuild-index` or `icecore repair` first",
+        ));
+    }
+    let sessions = sign::all(repository)?;
+    let oldest = sessions.iter().find(|(_, record)| sign::lives(record, at)).map(|(_, record)| record.started);
+    let plan = plan(&usage.packs, &index.dropped()?, &index.marks()?, options, oldest, at);
+    Ok(View { at, reach, usage, plan })
+}
+
+fn refuse(what: &str, way_out: &str) -> Error {
+    Error::Refused(format!("nothing was deleted, because it is not certain what is needed: {what}; {way_out}"))
+}
+
+fn run(
+    repository: &Arc<Repository>,
+    index: &Arc<Index>,
+    options: &PruneOptions,
+    clock: &dyn Fn() -> Timestamp,
+    watch: Watch<'_>,
+) -> Result<PruneReport> {
+    let view = look(repository, index, options, clock, watch)?;
+    let bytes = view.plan.due.iter().chain(&view.plan.repack).map(|pack| pack.size).sum();
+    watch(PruneStep::Packs(bytes))?;
+    for spent in &view.plan.spent {
+        repository.store().delete(&layout::mark(spent))?;
+    }
+    forget_dead_sessions(repository, view.at)?;
+    let mut report = PruneReport { plan: view.plan.clone(), ..PruneReport::default() };
+    sweep::sweep(repository, index, &view, options, clock, watch, &mut report)?;
+    let copied = repack::repack(repository, index, &view, options, clock, watch, &mut report)?;
+    let to_mark: Vec<&PackBytes> = view.plan.mark.iter().chain(&copied).collect();
+    report.marked = to_mark.len() as u64;
+    report.marked_bytes = to_mark.iter().map(|pack| pack.size).sum();
+    let fresh: BTreeSet<PackId> = to_mark.iter().map(|pack| pack.id).collect();
+    report.marked_until = mark(repository, fresh, &view.plan.announced, options, clock)?;
+    index.learn_marks(repository)?;
+    Ok(report)
+}
+
+/// Marks packs, and lets those wait from now on that an interrupted prune announced.
+fn mark(
+    repository: &Repository,
+    fresh: BTreeSet<PackId>,
+    announced: &BTreeSet<PackId>,
+    options: &PruneOptions,
+    clock: &dyn Fn() -> Timestamp,
+) -> Result<Option<Timestamp>> {
+    let all: Vec<PackId> = fresh.union(announced).copied().collect();
+    if all.is_empty() {
+        return Ok(None);
+    }
+    if !fresh.is_empty() {
+        let at = clock();
+        let fresh = fresh.into_iter().collect();
+        marks::put(repository, fresh, Stage::Announced, at, later(at, options.grace), &options.host)?;
+    }
+    // Only a time that is read from here on is surely after the announcement.
+    let at = clock();
+    let until = later(at, options.grace);
+    marks::put(repository, all, Stage::Waiting, at, until, &options.host)?;
+    Ok(Some(until))
+}
+
+/// Removes the records of sessions that ended without removing them.
+fn forget_dead_sessions(repository: &Repository, now: Timestamp) -> Result<()> {
+    for (id, record) in sign::all(repository)? {
+        if now.seconds.saturating_sub(record.seen.seconds) > 2 * sign::LIFE {
+            repository.store().delete(&layout::session(&id))?;
+        }
+    }
+    Ok(())
+}
