@@ -3,11 +3,13 @@
 mod application;
 mod claims;
 mod exchange;
+mod held;
 mod in_place;
 mod kill;
 mod new_instance;
 mod programs;
 mod random;
+mod roots;
 mod selecting;
 mod trouble;
 mod verify;

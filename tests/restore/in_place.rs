@@ -313,3 +313,38 @@ fn the_repository_is_never_a_target() {
     home.check(&["--read-data"]);
     assert!(differences(&tree, &home.restore("tree", "fresh")).is_empty());
 }
+
+#[test]
+fn however_many_threads_look_they_see_the_same() {
+    let (home, tree) = home(|tree| {
+        for n in 0..200 {
+            write(tree.join(format!("small/{n:03}")), noise(n, 20_000));
+        }
+        for n in 0..3 {
+            write(tree.join(format!("large {n}")), noise(1000 + n, 20 * MIB));
+        }
+    });
+    let before = copy(&home, &tree, "before");
+    for n in (0..200).step_by(7) {
+        write(tree.join(format!("small/{n:03}")), text(n, 20_000));
+    }
+    // Content that moves, within files and among them, stands at several places: the first one counts.
+    fs::rename(tree.join("small/001"), tree.join("small/moved")).unwrap();
+    fs::copy(tree.join("small/moved"), tree.join("small/moved too")).unwrap();
+    let (a, b) = (fs::read(tree.join("large 0")).unwrap(), fs::read(tree.join("large 1")).unwrap());
+    write(tree.join("large 0"), [&b[..9 * MIB], &b"between"[..], &a[9 * MIB..]].concat());
+    let large = File::options().write(true).open(tree.join("large 2")).unwrap();
+    (0..4).for_each(|n| large.write_all_at(b"changed", n * 5 * MIB as u64 + 9).unwrap());
+    for more in [&[][..], &["--rehash"], &["--delete"]] {
+        let seen = ["1", "2", "7"].map(|threads| {
+            let mut seen = in_place(&home, &[&["--dry-run", "--threads", threads], more].concat()).expect(0).json();
+            seen.as_object_mut().unwrap().remove("seconds");
+            seen
+        });
+        assert!(actions(&seen[0]).iter().any(|action| action == "rewrite large 2"));
+        assert_eq!(seen[0], seen[1]);
+        assert_eq!(seen[0], seen[2]);
+    }
+    in_place(&home, &["--delete", "--threads", "7"]).expect(0);
+    assert_same(&before, &tree);
+}

@@ -19,10 +19,16 @@ enum Make {
     Directory,
     Symlink,
     Fifo,
+    Socket,
+    Device { minor: u32 },
+    Holes { map: u32, tail: u16 },
     LinkTo { other: String },
     Mode { mode: u32 },
     Time { nanos: u32 },
     Attribute { value: u8 },
+    Acl { user: u32, inherited: bool },
+    Capability { bits: u8 },
+    Owner { id: u32 },
     Overwrite { at: u64, len: usize },
     Resize { len: u64 },
     MoveTo { other: String },
@@ -41,10 +47,16 @@ fn make() -> impl Strategy<Value = Make> {
         1 => Just(Make::Directory),
         1 => Just(Make::Symlink),
         1 => Just(Make::Fifo),
+        1 => Just(Make::Socket),
+        1 => (0..300u32).prop_map(|minor| Make::Device { minor }),
+        1 => (any::<u32>(), any::<u16>()).prop_map(|(map, tail)| Make::Holes { map, tail }),
         2 => path().prop_map(|other| Make::LinkTo { other }),
-        1 => prop::sample::select(vec![0o600, 0o755, 0o500, 0o4755]).prop_map(|mode| Make::Mode { mode }),
+        1 => prop::sample::select(vec![0o600, 0o755, 0o500, 0o4755, 0o2755, 0o6711, 0o1777, 0]).prop_map(|mode| Make::Mode { mode }),
         1 => (0..1_000_000_000u32).prop_map(|nanos| Make::Time { nanos }),
         1 => (0..4u8).prop_map(|value| Make::Attribute { value }),
+        1 => (0..3u32, any::<bool>()).prop_map(|(user, inherited)| Make::Acl { user, inherited }),
+        1 => (1..8u8).prop_map(|bits| Make::Capability { bits }),
+        1 => (0..4u32).prop_map(|id| Make::Owner { id }),
         3 => (0..6_000_000u64, 1..3000usize).prop_map(|(at, len)| Make::Overwrite { at, len }),
         1 => (0..6_000_000u64).prop_map(|len| Make::Resize { len }),
         2 => path().prop_map(|other| Make::MoveTo { other }),
@@ -63,6 +75,7 @@ fn apply(root: &Path, name: &str, make: &Make) {
     let kind = fs::symlink_metadata(&path).ok();
     let is_file = kind.as_ref().is_some_and(|found| found.is_file());
     let is_link = kind.as_ref().is_some_and(|found| found.is_symlink());
+    let is_root = rustix::process::geteuid().is_root();
     let open = || File::options().write(true).open(&path);
     let _ = match make {
         Make::File { .. } | Make::Sparse { .. } if kind.is_some() && !is_file => Ok(()),
@@ -82,8 +95,35 @@ fn apply(root: &Path, name: &str, make: &Make) {
             _ => Ok(()),
         },
         Make::Mode { mode } if !is_link => fs::set_permissions(&path, PermissionsExt::from_mode(*mode)),
-        Make::Time { nanos } if is_file => {
-            open().and_then(|file| file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(1, *nanos)))
+        Make::Socket => mknodat(CWD, &path, FileType::Socket, Mode::from_raw_mode(0o600), 0).map_err(Into::into),
+        Make::Device { minor } if is_root => {
+            let kind = if minor % 2 == 0 { FileType::CharacterDevice } else { FileType::BlockDevice };
+            mknodat(CWD, &path, kind, Mode::from_raw_mode(0o640), rustix::fs::makedev(7, *minor)).map_err(Into::into)
+        }
+        // Of 32 parts of 64 KiB those are data whose bit is set; the last is cut off.
+        Make::Holes { map, tail } if kind.is_none() || is_file => File::create(&path).and_then(|file| {
+            file.set_len((32 << 16) - u64::from(*tail))?;
+            let data = (0..32u64).filter(|part| map >> part & 1 == 1);
+            data.map(|part| file.write_all_at(&noise(part, 1000), (part << 16) + 500)).take(31).collect()
+        }),
+        // Of links too.
+        Make::Time { nanos } if kind.is_some() => {
+            let time = |nanos: u32| rustix::fs::Timespec { tv_sec: 1, tv_nsec: nanos.into() };
+            let times = rustix::fs::Timestamps { last_access: time(0), last_modification: time(*nanos) };
+            rustix::fs::utimensat(CWD, &path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map_err(Into::into)
+        }
+        Make::Acl { user, inherited } if is_root && kind.is_some() && !is_link => {
+            set_acl(&path, *user, *inherited && kind.as_ref().is_some_and(|found| found.is_dir()))
+        }
+        Make::Capability { bits } if is_root && is_file => {
+            // VFS_CAP_REVISION_2: permitted and inheritable, twice.
+            let words = [0x0200_0001_u32, (*bits).into(), 0, 0, 0];
+            let value: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::lsetxattr(&path, "security.capability", &value, flags).map_err(Into::into)
+        }
+        Make::Owner { id } if is_root && kind.is_some() => {
+            std::os::unix::fs::lchown(&path, Some(40_000 + id), Some(40_000 + id / 2))
         }
         Make::Attribute { value } if is_file => {
             let flags = rustix::fs::XattrFlags::empty();
@@ -99,6 +139,21 @@ fn apply(root: &Path, name: &str, make: &Make) {
         Make::Remove => fs::remove_file(&path),
         _ => Ok(()),
     };
+}
+
+/// Lets a user read more than the group may; for what will be made in a directory, if `inherited`.
+fn set_acl(path: &Path, user: u32, inherited: bool) -> std::io::Result<()> {
+    const ANY: u32 = u32::MAX;
+    let (owner, named, group, mask, others) = (0x01_u16, 0x02, 0x04, 0x10, 0x20);
+    let entries = [(owner, 7, ANY), (named, 6, 40_000 + user), (group, 4, ANY), (mask, 6, ANY), (others, 0, ANY)];
+    let mut value = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        value.extend(tag.to_le_bytes());
+        value.extend(u16::to_le_bytes(permissions));
+        value.extend(u32::to_le_bytes(id));
+    }
+    let name = if inherited { "system.posix_acl_default" } else { "system.posix_acl_access" };
+    Ok(rustix::fs::lsetxattr(path, name, &value, rustix::fs::XattrFlags::empty())?)
 }
 
 fn steps(most: usize) -> impl Strategy<Value = Vec<(String, Make)>> {
@@ -130,6 +185,11 @@ fn random_trees_come_back_in_every_mode_and_random_damage_is_undone() {
             Ok(())
         };
         same("new", &home.restore("root", "new"))?;
+        same("new, into a directory of its own", &{
+            let to = home.path("of its own");
+            home.ok(args!["restore", "root", "--root", format!("root={}", to.display()), "--verify"]);
+            to
+        })?;
 
         // Both ways to bring the same damage back; the rehearsal knows what is fetched.
         let other = home.path("other");

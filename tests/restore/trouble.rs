@@ -54,6 +54,84 @@ fn a_damaged_frame_costs_exactly_its_files_and_nothing_is_deleted() {
 }
 
 #[test]
+fn damage_costs_the_same_files_in_every_mode_and_a_half_is_never_left() {
+    let home = Home::with_repository();
+    let tree = home.make_dir("tree");
+    for n in 0..40 {
+        write(tree.join(format!("{n:02}")), noise(n, 100_000));
+    }
+    write(tree.join("large"), noise(99, 9 * MIB));
+    fs::hard_link(tree.join("05"), tree.join("zz")).unwrap();
+    settle();
+    home.backup(&tree, &["--name", "tree"]);
+    let exact = home.path("exact");
+    assert!(Command::new("cp").arg("-a").arg(&tree).arg(&exact).status().unwrap().success());
+    // One frame of the small files, one of the large one.
+    damage(&home);
+    let mut packs = home.objects("packs");
+    packs.sort_by_key(|pack| fs::metadata(pack).unwrap().len());
+    let mut bytes = fs::read(packs.last().unwrap()).unwrap();
+    let late = bytes.len() / 4 * 3;
+    bytes[late] ^= 1;
+    fs::remove_file(packs.last().unwrap()).unwrap();
+    fs::write(packs.last().unwrap(), bytes).unwrap();
+
+    let lost = |report: &serde_json::Value| -> Vec<String> {
+        let missing = report["missing"].as_array().unwrap().iter();
+        let mut paths: Vec<_> = missing.map(|one| one["path"].as_str().unwrap().to_owned()).collect();
+        paths.sort();
+        paths
+    };
+    let names: Vec<String> =
+        fs::read_dir(&exact).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let is_exact = |to: &Path, name: &str| fs::read(to.join(name)).ok() == fs::read(exact.join(name)).ok();
+    let to = home.path("to");
+    let expected = lost(&home.run(args!["restore", "tree", "--to", &to, "--json"]).expect(3).json());
+    assert!(expected.contains(&"large".to_owned()) && (3..20).contains(&expected.len()), "{expected:?}");
+    for name in &names {
+        assert_eq!(to.join(name).exists(), !expected.contains(name), "{name}");
+        assert!(expected.contains(name) || is_exact(&to, name), "{name}");
+    }
+
+    // Every file is changed at its beginning and at its end: the large one would be poured into.
+    for name in names.iter().filter(|name| **name != "zz") {
+        let bytes = fs::read(tree.join(name)).unwrap();
+        write(tree.join(name), [&b"changed"[..], &bytes[7..bytes.len() - 7], b"changed"].concat());
+    }
+    let old = home.path("old");
+    assert!(Command::new("cp").arg("-a").arg(&tree).arg(&old).status().unwrap().success());
+    let all = |report: &serde_json::Value| {
+        // What is right in its place need not be fetched: the frame of the large file's middle may not be needed.
+        let found = lost(report);
+        assert!(found.iter().all(|name| expected.contains(name)), "{found:?} is more than {expected:?}");
+        found
+    };
+    let report = home.run(["restore", "tree", "--exchange", "--json"]).expect(1).json();
+    let missing = all(&report);
+    assert_eq!(number(&report["missing_count"]), missing.len() as u64);
+    assert_eq!(differences(&old, &tree), [""; 0], "nothing was exchanged");
+    home.ok(args!["restore", "--drop-old", &tree]);
+
+    for more in [&["--delete"][..], &["--delete", "--rehash"], &["--verify"]] {
+        let line = ["restore", "tree", "--in-place", "--json"].iter().chain(more);
+        let missing = all(&home.run(line).expect(3).json());
+        assert!(!missing.is_empty());
+        for name in &names {
+            let side = if missing.contains(name) { &old } else { &exact };
+            assert!(fs::read(tree.join(name)).unwrap() == fs::read(side.join(name)).unwrap(), "{name} with {more:?}");
+            let time = |to: &Path| fs::metadata(to.join(name)).unwrap().modified().unwrap();
+            assert!(!missing.contains(name) || time(&tree) != time(&exact), "{name} looks exact with {more:?}");
+        }
+    }
+    // What is lost and stands under another name is taken from there.
+    for name in expected.iter().filter(|name| *name != "zz") {
+        fs::copy(exact.join(name), tree.join(format!("saved {name}"))).unwrap();
+    }
+    home.ok(["restore", "tree", "--in-place", "--delete"]);
+    assert_same(&exact, &tree);
+}
+
+#[test]
 fn a_disk_that_is_too_small_is_told_beforehand() {
     let home = Home::with_repository();
     let tree = home.make_dir("tree");
@@ -62,13 +140,18 @@ fn a_disk_that_is_too_small_is_told_beforehand() {
     }
     settle();
     home.backup(&tree, &["--name", "tree"]);
-    let Some(disk) = SmallDisk::mount(8 * MIB as u64) else { return };
-    let to = disk.path().join("to");
+    for disk in [SmallDisk::mount(8 * MIB as u64), SmallDisk::of_kind("ext4", 14 * MIB as u64)] {
+        let Some(disk) = disk else { return };
+        too_small(&home, &disk.path().join("to"));
+    }
+}
+
+fn too_small(home: &Home, to: &Path) {
     for more in [&[][..], &["--dry-run"], &["--in-place"], &["--exchange"]] {
-        let line = args!["restore", "tree", "--to", &to].into_iter().chain(more.iter().map(Into::into));
+        let line = args!["restore", "tree", "--to", to].into_iter().chain(more.iter().map(Into::into));
         home.run(line).expect(1).said(&["No space left", "12582912"]);
         assert!(
-            fs::read_dir(&to)
+            fs::read_dir(to)
                 .into_iter()
                 .flatten()
                 .all(|entry| !entry.unwrap().path().is_file() || more == ["--in-place"])
@@ -110,6 +193,39 @@ fn a_disk_that_fills_up_leaves_the_old_tree_and_the_run_goes_on_when_there_is_ro
     let report = home.json(args!["restore", "tree", "--to", &to]);
     assert!(number(&report["actions_count"]["keep"]) > 100, "{report:#}");
     assert_same(&tree, &to);
+}
+
+#[test]
+fn a_real_disk_that_fills_up_leaves_the_old_tree_and_what_stands_in_place() {
+    let home = Home::with_repository();
+    let Some(disk) = SmallDisk::of_kind("ext4", 12 * MIB as u64) else { return };
+    let tree = disk.path().join("tree");
+    write(tree.join("large"), noise(1, 2 * MIB));
+    for n in 0..1800 {
+        write(tree.join(format!("{n:04}")), text(n, 300));
+    }
+    settle();
+    home.backup(&tree, &["--name", "tree"]);
+    write(tree.join("large"), noise(2, 2 * MIB));
+    fs::remove_file(tree.join("0000")).unwrap();
+    let old = home.path("old");
+    assert!(Command::new("cp").arg("-a").arg(&tree).arg(&old).status().unwrap().success());
+    // There are bytes enough for a second tree, but not inodes, which nobody counts beforehand.
+    let outcome = home.run(["restore", "tree", "--exchange"]).expect(1).said(&["No space left"]);
+    assert!(!outcome.err().contains("are needed at least"), "{outcome}");
+    assert_eq!(differences(&old, &tree), [""; 0]);
+    // What was begun is in the way of nothing.
+    home.ok(args!["restore", "--drop-old", &tree]);
+    let filler = disk.path().join("filler");
+    let free = rustix::fs::statvfs(disk.path()).unwrap();
+    write(&filler, noise(3, (free.f_bavail * free.f_frsize) as usize - MIB));
+    // The large file is rewritten beside; there is no room for that.
+    home.run(["restore", "tree", "--in-place"]).expect(1).said(&["No space left"]);
+    assert!(fs::read(tree.join("large")).unwrap() == noise(2, 2 * MIB), "what stood stands");
+    fs::remove_file(&filler).unwrap();
+    home.ok(["restore", "tree", "--in-place"]);
+    assert!(fs::read(tree.join("large")).unwrap() == noise(1, 2 * MIB));
+    home.ok(["restore", "tree", "--in-place", "--rehash", "--verify"]);
 }
 
 #[test]

@@ -39,6 +39,16 @@ pub enum Error {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// Of several directories that are exchanged, some are and some are not.
+    #[error("exchanged: {new}; not exchanged yet: {old}; run the same command again to exchange the rest: {source}")]
+    HalfExchanged {
+        /// Directories in which the restored trees stand.
+        new: String,
+        /// Those that are as they were.
+        old: String,
+        /// Why.
+        source: Box<Error>,
+    },
     /// The restored side has no room left, or became read-only.
     #[error("writing {path} failed: {source}")]
     Write {
@@ -47,6 +57,9 @@ pub enum Error {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// What does not fit into memory could not be kept in a file.
+    #[error("keeping what does not fit into memory in the state directory failed: {0}")]
+    Spill(std::io::Error),
     /// The listing could not be read back from its spool.
     #[error("reading the listing back failed: {0}")]
     Listing(std::io::Error),

@@ -8,12 +8,13 @@
 //! plan     a segment's chunks by pack and frame, each frame once, with every place where its bytes go
 //! workers  each frame: read, open, verify chunks, write; each seed: read, verify, write; a file's last part finishes it
 //! after    a segment is done: hard links, then the directories that the walk has left, deepest first
-//! sweep    what the snapshot does not have is deleted, if that was asked for and everything else stands
+//! sweep    when all targets are restored, what the snapshot does not have is deleted, if that was asked for and
+//!          everything else stands
 //! verify   everything is read back and compared, if that was asked for, and before every exchange
 //! ```
-//! The walk is at most two segments ahead of the workers; everything in memory is bounded by segments, by the tables of
-//! seeds, and grows only with hard links: the first names that are not restored themselves, and the inodes of several names
-//! that stand in the target.
+//! The walk is at most two segments ahead of the workers. What stands is looked at by several threads, a bounded number of
+//! entries ahead of the walk. Everything in memory is bounded by segments and by tables; what is known of hard links and of
+//! what is missing goes to files when it gets large.
 //!
 //! | mode | what stands | a file is written | durable |
 //! |---|---|---|---|
@@ -25,6 +26,7 @@
 //! and with its time is exact, also when the restore fails. The state directory remembers an interrupted restore, which
 //! goes on when it is run again.
 
+mod ahead;
 mod content;
 mod converge;
 mod errand;
@@ -33,14 +35,18 @@ mod exchange;
 mod file;
 mod ground;
 mod links;
+mod look;
 mod merge;
 mod plan;
+mod pool;
 mod record;
 mod seeds;
 mod segment;
 mod selection;
+mod site;
 mod survey;
 mod sweep;
+mod table;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -58,8 +64,9 @@ pub use icecore_source::target::FaultKind;
 
 pub use self::errand::Destination;
 use self::errand::Errand;
-pub use self::exchange::{OldTree, drop_old, old_trees};
+pub use self::exchange::{OldTree, Undeleted, drop_old, old_trees};
 use self::ground::Ground;
+use self::links::Links;
 pub use self::selection::Filter;
 use self::tally::Tally;
 use crate::Stored;
@@ -302,7 +309,8 @@ fn perform(
 ) -> Result<RestoreReport> {
     progress.enter(Phase::Restoring);
     let (errands, is_dir) = plan_errands(archive, job)?;
-    let tally = Tally::default();
+    let tally = Tally::new(job.spool.as_deref());
+    let mut links = Links::new(job.spool.as_deref());
     let grounds = Ground::prepare(archive, job, errands, is_dir, rehearsal.is_some())?;
     tally.targets(grounds.iter().map(|ground| ground.errand.directory.clone()).collect());
     for number in 0..grounds.len() {
@@ -310,9 +318,17 @@ fn perform(
             Some(each) => Some(&mut **each),
             None => None,
         };
-        converge::converge(archive, job, &grounds, number, &tally, progress, observer)?;
+        converge::converge(archive, job, &grounds, number, &tally, &mut links, progress, observer)?;
     }
     if rehearsal.is_none() {
+        // Decided once, for all targets: an extra of one may be the last copy of what another lacks.
+        let deletes = matches!(job.mode, Mode::InPlace { delete: true } | Mode::Exchange) && tally.is_whole();
+        if !deletes {
+            tally.spare();
+        }
+        for number in 0..grounds.len() {
+            converge::conclude(archive, job, &grounds, number, &tally, deletes, progress)?;
+        }
         exchange::finish(archive, job, &grounds, &tally)?;
     }
     Ok(tally.into_report())

@@ -6,6 +6,7 @@
 //! | `standing` | looking at, replacing and removing what stands |
 //! | `beside` | a tree that is built beside a directory and exchanged for it |
 //! | `metadata`, `owners` | owner, attributes, permissions, times |
+//! | `held` | what may not be changed by anybody |
 //!
 //! What stands already is replaced by an entry that was made beside it, in one step, or changed where it stands.
 //!
@@ -19,6 +20,7 @@
 
 mod beside;
 mod file;
+mod held;
 mod metadata;
 mod owners;
 mod parents;
@@ -84,6 +86,8 @@ pub enum TargetError {
 /// A directory that is being restored into. Shared by threads.
 #[derive(Debug)]
 pub struct Target {
+    /// As it was named, for people.
+    path: PathBuf,
     parents: Parents,
     /// The directory passes an access control list on to what is made in it, which no entry asked for.
     passes_acl_on: bool,
@@ -116,12 +120,12 @@ impl Target {
             io::ErrorKind::NotADirectory => TargetError::NotADirectory { path: path.into() },
             _ => TargetError::Unusable { path: path.into(), source },
         })?;
-        Ok(Self { passes_acl_on: root.passes_acl_on(), parents: Parents::new(root) })
+        Ok(Self { path: path.to_owned(), passes_acl_on: root.passes_acl_on(), parents: Parents::new(root) })
     }
 
     /// Whether nothing is in it but what a fresh file system brings with it.
     pub fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.names_with(b"")?.iter().all(|name| name == ALLOWED_LEFTOVER))
+        self.parents.open(b"")?.holds_only(ALLOWED_LEFTOVER)
     }
 
     /// Makes a directory, private until it is finished. One that exists is left as it is.
@@ -159,7 +163,12 @@ impl Target {
 
     /// Gives `existing`, which this restore made, the further name `path`.
     pub fn make_hard_link(&self, existing: &[u8], path: &[u8]) -> io::Result<()> {
-        self.at(existing, |from, old| self.at(path, |parent, name| parent.make_hard_link(name, from, old)))
+        self.make_hard_link_from(self, existing, path)
+    }
+
+    /// Gives `existing` of another target the further name `path`, which only file systems of both allow.
+    pub fn make_hard_link_from(&self, other: &Self, existing: &[u8], path: &[u8]) -> io::Result<()> {
+        other.at(existing, |from, old| self.at(path, |parent, name| parent.make_hard_link(name, from, old)))
     }
 
     /// Makes a named pipe, a socket or a device; any other node is an error.
@@ -183,7 +192,11 @@ impl Target {
             Node::Directory => self.open_dir(path).map(|dir| metadata::apply(Subject::of_dir(&dir), entry, owners)),
             _ => self.at(path, |parent, name| Ok(metadata::apply(Subject::Named(parent, name), entry, owners))),
         };
-        finished.unwrap_or_else(|error| vec![Fault { path: entry.path.clone(), kind: FaultKind::Entry, error }])
+        let explained = |fault: Fault| Fault { error: self.explain(path, fault.error), ..fault };
+        match finished {
+            Ok(faults) => faults.into_iter().map(explained).collect(),
+            Err(error) => vec![Fault { path: entry.path.clone(), kind: FaultKind::Entry, error }],
+        }
     }
 
     fn open_dir(&self, path: &[u8]) -> io::Result<Dir> {
@@ -204,7 +217,7 @@ impl Target {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a path beneath the target"));
         }
         let (parent, name) = split(path);
-        action(&*self.parents.open(parent)?, name)
+        action(&*self.parents.open(parent)?, name).map_err(|error| self.explain(path, error))
     }
 }
 

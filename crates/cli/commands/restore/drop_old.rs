@@ -7,7 +7,7 @@ use icecore_engine::restore::{OldTree, drop_old, old_trees};
 use icecore_source::claim::{Claim, Use};
 use serde_json::json;
 
-use super::identities;
+use super::{NAMED, identities};
 use crate::error::Result;
 use crate::exit::Code;
 use crate::output::{Output, human};
@@ -29,9 +29,9 @@ pub fn run(directory: &Path, rehearsal: bool, settings: &Settings, output: &mut 
             .iter()
             .map(|tree| json!({ "path": tree.path.to_string_lossy(), "entries": tree.entries, "bytes": tree.bytes }));
         let trees: Vec<_> = trees.collect();
-        delete(&found, rehearsal)?;
-        output.document(json!({ "dry_run": rehearsal, "old": trees }))?;
-        return Ok(Code::Done);
+        let kept = delete(&found, rehearsal, output)?;
+        output.document(json!({ "dry_run": rehearsal, "old": trees, "kept_count": kept }))?;
+        return Ok(Code::partial_if(kept > 0));
     }
     for tree in &found {
         let (entries, bytes) = (human::counted(tree.entries, "entry", "entries"), human::bytes(tree.bytes));
@@ -39,18 +39,29 @@ pub fn run(directory: &Path, rehearsal: bool, settings: &Settings, output: &mut 
     }
     // They are named before anything goes.
     output.flush()?;
-    delete(&found, rehearsal)?;
+    let kept = delete(&found, rehearsal, output)?;
     if found.is_empty() {
         output.note(format_args!("no exchange left anything beside {}", directory.display()));
     } else if rehearsal {
         output.note("nothing was changed");
     }
-    Ok(Code::Done)
+    Ok(Code::partial_if(kept > 0))
 }
 
-fn delete(found: &[OldTree], rehearsal: bool) -> Result<()> {
-    if !rehearsal {
-        found.iter().try_for_each(drop_old)?;
+/// Tells what could not be deleted, and how many entries that are.
+fn delete(found: &[OldTree], rehearsal: bool, output: &Output) -> Result<u64> {
+    let mut count = 0;
+    for tree in found.iter().filter(|_| !rehearsal) {
+        let kept = drop_old(tree)?;
+        for problem in kept.first.iter().take(NAMED) {
+            let (path, why) = (human::path(&problem.path), human::printable(&problem.message));
+            output.warn(format_args!("not deleted: {path}: {why}"));
+        }
+        let more = kept.count.saturating_sub(kept.first.len().min(NAMED) as u64);
+        if more > 0 {
+            output.warn(format_args!("not deleted: {} more", human::count(more)));
+        }
+        count += kept.count;
     }
-    Ok(())
+    Ok(count)
 }

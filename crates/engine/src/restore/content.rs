@@ -12,35 +12,16 @@
 use std::sync::Arc;
 
 use icecore_format::entry::{Content, Entry, File, Node};
-use icecore_source::target::TargetFile;
 use icecore_source::{Kind, Stat};
 
-use super::Deed;
-use super::examine::{Examined, examine};
+use super::look::{Found, Side, look};
 use super::segment::{Kept, Planned, Way};
 use super::walk::Walk;
-use crate::error::Result;
+use super::{Deed, FaultKind};
+use crate::error::{Error, Result};
 
 /// Files of at least this many bytes are changed where they stand, if at least half of them is right. Tests want few bytes.
 const POURED: u64 = if cfg!(test) { 64 << 10 } else { 4 << 20 };
-
-/// Content that is right, and where.
-struct Found {
-    /// `None`: taken to be right for its size and time.
-    proved: Option<Examined>,
-    /// The file that holds it.
-    file: TargetFile,
-}
-
-impl Found {
-    fn bytes(&self, size: u64) -> u64 {
-        self.proved.as_ref().map_or(size, |proved| proved.bytes)
-    }
-
-    fn has_holes(&self) -> bool {
-        self.proved.as_ref().is_none_or(|proved| proved.holes)
-    }
-}
 
 impl Walk<'_, '_> {
     /// A file with content; anything but a directory may stand in its place.
@@ -48,19 +29,19 @@ impl Walk<'_, '_> {
         let place = self.site.place(&entry.path).to_vec();
         let regular = stat.filter(|stat| stat.kind == Kind::File);
         let Some(stands) = regular else {
-            let found = self.in_old_tree(&place, &entry)?;
+            let found = self.look(Side::Old, &entry, None)?;
             return self.anew(entry, &place, stat, found);
         };
         // Most files are as recorded, and need not even be opened.
         if self.site.trusts(&entry, &stands)
-            && let Some(differs) = self.may_stay(&place, &entry, &stands)
+            && let Some(differs) = self.may_stay(&place, &entry, &stands)?
         {
             return self.stays(entry, &place, &stands, differs);
         }
-        let found = self.look(&place, &entry, &stands, self.site.target)?;
+        let found = self.look(Side::Target, &entry, Some(&stands))?;
         let proved = found.as_ref().and_then(|found| found.proved.as_ref());
         if proved.is_some_and(|proved| proved.whole && stands.size == entry.size())
-            && let Some(differs) = self.may_stay(&place, &entry, &stands)
+            && let Some(differs) = self.may_stay(&place, &entry, &stands)?
         {
             return self.stays(entry, &place, &stands, differs);
         }
@@ -83,7 +64,7 @@ impl Walk<'_, '_> {
     fn removed(&mut self, entry: Entry, place: &[u8], removed: std::io::Result<()>) -> Result<()> {
         match removed {
             Ok(()) => {
-                let found = self.in_old_tree(place, &entry)?;
+                let found = self.look(Side::Old, &entry, None)?;
                 self.anew(entry, place, None, found)
             }
             Err(error) => {
@@ -95,17 +76,17 @@ impl Walk<'_, '_> {
 
     /// What of the metadata has to be changed of a file whose content is right; `None` if it cannot stay, because other names
     /// of it would change with it, or belong to other files of the snapshot.
-    fn may_stay(&self, place: &[u8], entry: &Entry, stat: &Stat) -> Option<Vec<super::FaultKind>> {
-        if !self.links.may_keep(entry, stat) {
-            return None;
+    fn may_stay(&mut self, place: &[u8], entry: &Entry, stat: &Stat) -> Result<Option<Vec<FaultKind>>> {
+        if !self.links.may_keep(entry, stat).map_err(Error::Spill)? {
+            return Ok(None);
         }
         let differs = self.differences(place, stat, entry);
-        (differs.is_empty() || stat.links <= 1).then_some(differs)
+        Ok((differs.is_empty() || stat.links <= 1).then_some(differs))
     }
 
     /// The content is right where it stands.
-    fn stays(&mut self, entry: Entry, place: &[u8], stat: &Stat, differs: Vec<super::FaultKind>) -> Result<()> {
-        self.links.keep(&entry, stat);
+    fn stays(&mut self, entry: Entry, place: &[u8], stat: &Stat, differs: Vec<FaultKind>) -> Result<()> {
+        self.links.keep(&entry, stat).map_err(Error::Spill)?;
         let deed = if differs.is_empty() { Deed::Keep } else { Deed::Metadata(differs) };
         if matches!(deed, Deed::Metadata(_)) && !self.site.rehearsal {
             self.site.tally.faults(self.site.target.finish(place, &entry, &self.site.owners));
@@ -168,32 +149,15 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// What the tree that will be exchanged has at the same place.
-    fn in_old_tree(&self, place: &[u8], entry: &Entry) -> Result<Option<Found>> {
-        let site = self.site;
-        let Some(Some(tree)) = site.trees.get(site.number).filter(|_| !site.is_in_place()) else { return Ok(None) };
-        match tree.stat(place) {
-            Ok(Some(stat)) if stat.kind == Kind::File => self.look(place, entry, &stat, tree),
-            _ => Ok(None),
+    /// Compares what stands on a side with the entry, unless that was done ahead.
+    fn look(&mut self, side: Side, entry: &Entry, stat: Option<&Stat>) -> Result<Option<Found>> {
+        if let Some(looked) = self.looked.take() {
+            let (seen, found) = looked.wait()?;
+            if seen == side {
+                return found;
+            }
         }
-    }
-
-    /// Compares what stands at `place` of a tree with the entry. A file that cannot be read has nothing.
-    fn look(
-        &self,
-        place: &[u8],
-        entry: &Entry,
-        stat: &Stat,
-        tree: &icecore_source::target::Target,
-    ) -> Result<Option<Found>> {
-        let Ok(file) = tree.open_standing(place) else { return Ok(None) };
-        if self.site.trusts(entry, stat) {
-            return Ok(Some(Found { proved: None, file }));
-        }
-        let Node::File(File { content, .. }) = &entry.node else { return Ok(None) };
-        let check = || self.site.check();
-        let examined = examine(self.draft.reader(), self.site.key, content, &file, stat.size, &check)?;
-        Ok(examined.ok().map(|proved| Found { proved: Some(proved), file }))
+        look(self.site, self.draft.reader(), self.pool, entry, stat, side)
     }
 
     fn plan(&mut self, entry: Entry, planned: Planned, stat: Option<&Stat>) -> Result<()> {

@@ -50,7 +50,10 @@ pub(super) fn errands(
         [only] => vec![of_root(only, b"", path, is_dir, destination, mode)?],
         all if path.is_empty() => {
             let to = |root: &Root| destination.to.as_ref().map(|to| to.join(&root.name));
-            all.iter()
+            // In the order of the manifest, so that the first name of a file comes before its others.
+            let mut all: Vec<_> = all.iter().collect();
+            all.sort_by(|a, b| a.name.cmp(&b.name));
+            all.into_iter()
                 .map(|root| {
                     let own = Destination { to: to(root), roots: destination.roots.clone() };
                     of_root(root, root.name.as_bytes(), b"", true, &own, mode)

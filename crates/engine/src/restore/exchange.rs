@@ -9,17 +9,17 @@
 //! finds by the journals which are which, exchanges the others and settles all. Nothing is settled before everything is
 //! exchanged, so that a place that is gone belongs to a target that is done.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use icecore_format::entry::Timestamp;
 use icecore_format::manifest::ManifestReader;
+use icecore_format::snapshot::{Problem, ProblemKind};
 use icecore_source::target::{Beside, Target, TargetError};
 use icecore_source::{ListProgress, Root, Rules, Tree};
 
 use super::converge::owners;
 use super::ground::{Ground, WORD};
-use super::tally::Tally;
+use super::tally::{NAMED, Tally};
 use super::{Mode, RestoreJob};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
@@ -29,9 +29,12 @@ pub(super) fn finish(archive: &Archive, job: &RestoreJob<'_>, grounds: &[Ground]
     if job.mode != Mode::Exchange || !tally.is_whole() {
         return Ok(());
     }
+    let mut exchanged: Vec<_> = grounds.iter().filter(|ground| ground.is_exchanged()).collect();
     for ground in grounds {
         if let Some(old) = ground.old.as_ref().filter(|old| !old.exchanged) {
-            old.beside.exchange().map_err(|source| unusable(&ground.errand.directory, source))?;
+            let swapped = old.beside.exchange().map_err(|source| unusable(&ground.errand.directory, source));
+            swapped.map_err(|source| between(&exchanged, grounds, source))?;
+            exchanged.push(ground);
         }
     }
     let reader = archive.reader()?;
@@ -46,6 +49,20 @@ pub(super) fn finish(archive: &Archive, job: &RestoreJob<'_>, grounds: &[Ground]
         tally.exchanged(ground.errand.directory.clone(), kept);
     }
     Ok(())
+}
+
+/// Says what an exchange that fails leaves behind, if others were done before it.
+fn between(exchanged: &[&Ground], grounds: &[Ground], source: Error) -> Error {
+    if exchanged.is_empty() {
+        return source;
+    }
+    let directories = |ground: &&Ground| ground.errand.directory.display().to_string();
+    let is_old = |ground: &&Ground| !exchanged.iter().any(|other| std::ptr::eq(*other, *ground));
+    Error::HalfExchanged {
+        new: exchanged.iter().map(directories).collect::<Vec<_>>().join(", "),
+        old: grounds.iter().filter(is_old).map(|ground| directories(&ground)).collect::<Vec<_>>().join(", "),
+        source: Box::new(source),
+    }
 }
 
 /// Gives names to what stood before exchanges of other snapshots that were interrupted before they did it themselves.
@@ -112,9 +129,32 @@ fn measure(path: PathBuf, leave_out: &[(u64, u64)]) -> Result<OldTree> {
     Ok(OldTree { path, entries: listing.entries(), bytes: listing.bytes() })
 }
 
-/// Deletes a tree that [`old_trees`] named.
-pub fn drop_old(tree: &OldTree) -> Result<()> {
-    fs::remove_dir_all(&tree.path).map_err(|source| unusable(&tree.path, source))
+/// What could not be deleted of an old tree.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Undeleted {
+    /// Entries, with the reason; only the first 1000.
+    pub first: Vec<Problem>,
+    /// How many there are, not counting the directories that hold them.
+    pub count: u64,
+}
+
+/// Deletes a tree that [`old_trees`] named, as far as it can be deleted.
+///
+/// # Errors
+/// The directory that holds it cannot be opened.
+pub fn drop_old(tree: &OldTree) -> Result<Undeleted> {
+    let (Some(above), Some(name)) = (tree.path.parent(), tree.path.file_name()) else {
+        return Ok(Undeleted::default());
+    };
+    let mut kept = Undeleted::default();
+    Target::open(above)?.remove_all(name.as_encoded_bytes(), &mut |path, error| {
+        kept.count += 1;
+        if kept.first.len() < NAMED {
+            let (path, message) = (path.to_vec(), error.to_string());
+            kept.first.push(Problem { path, kind: ProblemKind::Unreadable, message });
+        }
+    });
+    Ok(kept)
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use icecore_format::entry::{Content, Entry, Node, PathBytes};
 use icecore_source::target::{TargetFile, finish_file};
 
-use super::converge::Site;
 use super::segment::Way;
+use super::site::Site;
 use crate::error::Result;
 
 /// Bytes poured at a time.

@@ -25,7 +25,7 @@ const MOST: usize = 1 << 20;
 const SAMPLE: usize = 4096;
 
 /// The beginning of a chunk's id: enough to look for it, as what is found is verified.
-type Short = u64;
+pub(super) type Short = u64;
 
 fn short(chunk: &ChunkId) -> Short {
     chunk.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
@@ -44,6 +44,45 @@ impl Wanted {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// What of it stands in a file, and where, found by cutting the file as a backup would, as far as it can be read.
+    pub fn find(
+        &self,
+        key: &IdKey,
+        params: &CutParams,
+        class: Option<Class>,
+        file: &TargetFile,
+        size: u64,
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<Vec<(Short, u64)>> {
+        let Ok(class) = class.map_or_else(|| classify(file, size), Ok) else { return Ok(Vec::new()) };
+        let cutter = Cutter::new(class, params);
+        let (mut found, mut buffer) = (Vec::new(), vec![0; 4 * cutter.max_chunk()]);
+        // buffer[start..end] holds the bytes of the file from `at` on.
+        let (mut start, mut end, mut at) = (0, 0, 0_u64);
+        loop {
+            check()?;
+            let last = at + (end - start) as u64 >= size;
+            while let Some(len) = cutter.next(&buffer[start..end], at, last) {
+                let chunk = short(&key.id(&buffer[start..start + len]));
+                if self.0.contains(&chunk) && found.len() < MOST {
+                    found.push((chunk, at));
+                }
+                start += len;
+                at += len as u64;
+            }
+            if last {
+                return Ok(found);
+            }
+            buffer.copy_within(start..end, 0);
+            (start, end) = (0, end - start);
+            match file.read_at(at + end as u64, &mut buffer[end..]) {
+                // Shorter than it was.
+                Ok(0) | Err(_) => return Ok(found),
+                Ok(read) => end += read,
+            }
+        }
     }
 }
 
@@ -115,7 +154,10 @@ pub(super) struct Finder<'s> {
 impl Finder<'_> {
     /// A chunk that stands at `at`, if it is looked for. What stays is better than what does not.
     fn add(&mut self, chunk: &ChunkId, at: u64) {
-        let key = short(chunk);
+        self.add_key(short(chunk), at);
+    }
+
+    fn add_key(&mut self, key: Short, at: u64) {
         let full = self.found.len() >= MOST || self.files.len() >= MOST;
         if full || !self.wanted.0.contains(&key) || self.found.contains_key(&key) {
             return;
@@ -136,44 +178,9 @@ impl Finder<'_> {
         }
     }
 
-    /// What is found in a file by cutting it as a backup would. The inner error concerns this file alone.
-    pub fn add_content(
-        &mut self,
-        key: &IdKey,
-        params: &CutParams,
-        class: Option<Class>,
-        file: &TargetFile,
-        size: u64,
-        check: &dyn Fn() -> Result<()>,
-    ) -> Result<io::Result<()>> {
-        let class = match class.map_or_else(|| classify(file, size), Ok) {
-            Ok(class) => class,
-            Err(error) => return Ok(Err(error)),
-        };
-        let cutter = Cutter::new(class, params);
-        let mut buffer = vec![0; 4 * cutter.max_chunk()];
-        // buffer[start..end] holds the bytes of the file from `at` on.
-        let (mut start, mut end, mut at) = (0, 0, 0_u64);
-        loop {
-            check()?;
-            let last = at + (end - start) as u64 >= size;
-            while let Some(len) = cutter.next(&buffer[start..end], at, last) {
-                self.add(&key.id(&buffer[start..start + len]), at);
-                start += len;
-                at += len as u64;
-            }
-            if last {
-                return Ok(Ok(()));
-            }
-            buffer.copy_within(start..end, 0);
-            (start, end) = (0, end - start);
-            match file.read_at(at + end as u64, &mut buffer[end..]) {
-                // Shorter than it was.
-                Ok(0) => return Ok(Ok(())),
-                Ok(read) => end += read,
-                Err(error) => return Ok(Err(error)),
-            }
-        }
+    /// What [`Wanted::find`] found in the file.
+    pub fn add_found(&mut self, found: &[(Short, u64)]) {
+        found.iter().for_each(|(key, at)| self.add_key(*key, *at));
     }
 }
 

@@ -12,11 +12,11 @@ use icecore_format::manifest::pieces;
 use icecore_repo::ChunkReader;
 use icecore_repo::index::FrameLocation;
 
-use super::converge::Site;
 use super::examine::{Examined, MAX_CHUNK};
 use super::file::FileWork;
 use super::plan::{FramePlan, Need, plan};
 use super::seeds::{Seeds, Stays};
+use super::site::Site;
 use super::survive_block;
 use super::tally::reason;
 use super::worker::Copier;

@@ -1,18 +1,20 @@
 //! Looks ahead: what there is to do, whether there is room for it, and where content stands that need not be fetched.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use icecore_format::entry::{Class, Content, Entry, File, Node, Piece};
+use icecore_format::entry::{Class, Entry, File, Node, Piece};
 use icecore_format::manifest::pieces;
 use icecore_repo::ChunkReader;
+use icecore_source::Kind;
 use icecore_source::target::Target;
-use icecore_source::{Kind, Stat};
 
-use super::converge::Site;
 use super::ground::Ground;
 use super::merge::{Merge, Met, Standing};
-use super::seeds::{Seeds, Stays, Wanted};
+use super::pool::{self, Answer, Pool};
+use super::seeds::{Seeds, Short, Stays, Wanted};
 use super::selection::{Selection, is_within};
+use super::site::Site;
 use super::{Mode, RestoreJob};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
@@ -83,7 +85,7 @@ pub(super) fn survey(
     if totals.wanted.is_empty() {
         return Ok(Seeds::default());
     }
-    search(archive, reader, job, site, &trees, number, totals)
+    pool::with(archive, job.threads, |pool| search(archive, reader, job, site, &trees, number, &totals, pool))
 }
 
 fn count(
@@ -102,7 +104,7 @@ fn count(
         totals.entries += 1;
         let Node::File(File { size, content, .. }) = &entry.node else { continue };
         totals.bytes += size;
-        if entry.link_of.as_ref().is_some_and(|first| site.selection.restores(first)) {
+        if entry.link_of.as_ref().is_some_and(|first| site.may_link_to(first)) {
             continue;
         }
         let place = site.selection.place(&entry.path);
@@ -134,22 +136,69 @@ fn count(
     Ok(totals)
 }
 
+/// Files that are read ahead of the one whose seeds are added next.
+const AHEAD: usize = 8;
+
+/// Seeds of a file, in the order of files, so that the same ones are taken whichever thread is done first.
+enum Next {
+    /// Those of a file that is as recorded.
+    Known(Box<Entry>),
+    Read(Answer<Result<Vec<(Short, u64)>>>),
+}
+
+/// Adds what is found, file by file.
+struct Adding<'s> {
+    seeds: Seeds,
+    wanted: &'s Wanted,
+    reader: &'s ChunkReader,
+    /// The number of the tree, the place in it, how long it stays.
+    next: VecDeque<(usize, Vec<u8>, Stays, Next)>,
+}
+
+impl Adding<'_> {
+    fn add(&mut self, tree: usize, place: Vec<u8>, stays: Stays, next: Next) -> Result<()> {
+        self.next.push_back((tree, place, stays, next));
+        self.settle(AHEAD)
+    }
+
+    /// Leaves at most so many to come.
+    fn settle(&mut self, most: usize) -> Result<()> {
+        while self.next.len() > most
+            && let Some((tree, place, stays, next)) = self.next.pop_front()
+        {
+            let mut finder = self.seeds.file(self.wanted, tree, &place, stays);
+            match next {
+                Next::Read(answer) => finder.add_found(&answer.wait()??),
+                Next::Known(entry) => {
+                    if let Node::File(file) = &entry.node {
+                        finder.add_pieces(pieces(self.reader, &file.content));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Searches the trees for wanted chunks. Files that nobody needs are read for them up to as many bytes as are wanted.
-fn search(
-    archive: &Archive,
-    reader: &ChunkReader,
+#[allow(clippy::too_many_arguments, reason = "one story, told in one place")]
+fn search<'e>(
+    archive: &'e Archive,
+    reader: &'e ChunkReader,
     job: &RestoreJob<'_>,
-    site: &Site<'_>,
-    trees: &[Option<SeedTree<'_>>],
+    site: &'e Site<'e>,
+    trees: &'e [Option<SeedTree<'e>>],
     number: usize,
-    totals: Totals,
+    totals: &'e Totals,
+    pool: &Pool<'e>,
 ) -> Result<Seeds> {
-    let (mut seeds, mut budget) = (Seeds::default(), totals.unsure);
+    let mut budget = totals.unsure;
     let (key, params) = (archive.repository.id_key(), archive.repository.config().cut);
-    let check = || site.check();
+    let mut adding = Adding { seeds: Seeds::default(), wanted: &totals.wanted, reader, next: VecDeque::new() };
     for (other, tree) in trees.iter().enumerate() {
         let Some(tree) = tree else { continue };
-        // Trees that are changed one after another: what was changed already is not what was listed, but for what was kept.
+        // Trees that are changed one after another: what was changed already is not what was listed, but for what was kept
+        // and for what is deleted in the end.
         let (is_past, in_place) = (other < number, tree.ground.old.is_none());
         let selection = Selection::new(&tree.ground.errand.base, None, &job.filter);
         let selection = if matches!(tree.standing, Standing::One(_)) { site.selection } else { &selection };
@@ -172,40 +221,32 @@ fn search(
             if stat.kind != Kind::File || goes {
                 continue;
             }
-            let (is_known, class, content) = known(site, entry.as_ref(), &stat);
-            if is_known {
-                seeds.file(&totals.wanted, other, &place, Stays::Always).add_pieces(pieces(reader, content));
-                continue;
-            }
-            if is_past && in_place {
-                continue;
-            }
+            let is_extra = entry.is_none();
+            let class = match entry {
+                Some(entry) if site.trusts(&entry, &stat) => {
+                    adding.add(other, place, Stays::Always, Next::Known(Box::new(entry)))?;
+                    continue;
+                }
+                Some(Entry { node: Node::File(file), .. }) => Some(file.class),
+                _ => None,
+            };
             // Pages are rewritten where they stand; nothing moves.
-            if matches!(class, Some(Class::Pages { .. })) {
+            if (is_past && in_place && !is_extra) || matches!(class, Some(Class::Pages { .. })) {
                 continue;
             }
             // A file that is changed is read anyway; one that nobody needs is read if it is not too much.
-            if entry.is_none() {
+            if is_extra {
                 let Some(left) = budget.checked_sub(stat.size) else { continue };
                 budget = left;
             }
-            let changes = in_place && other == number && entry.is_some();
+            let changes = in_place && other == number && !is_extra;
             let stays = if changes { Stays::UntilLeft } else { Stays::Always };
             let Ok(file) = tree.target.open_standing(&place) else { continue };
-            let mut finder = seeds.file(&totals.wanted, other, &place, stays);
-            // A file that cannot be read is no seed.
-            let _ = finder.add_content(key, &params, class, &file, stat.size, &check)?;
+            let find =
+                move |_: &ChunkReader| totals.wanted.find(key, &params, class, &file, stat.size, &|| site.check());
+            adding.add(other, place, stays, Next::Read(pool.ask(find)))?;
         }
     }
-    Ok(seeds)
-}
-
-/// Whether what stands is as recorded; and how the entry is cut and where its pieces stand.
-fn known<'e>(site: &Site<'_>, entry: Option<&'e Entry>, stat: &Stat) -> (bool, Option<Class>, &'e Content) {
-    match entry {
-        Some(entry @ Entry { node: Node::File(file), .. }) => {
-            (site.trusts(entry, stat), Some(file.class), &file.content)
-        }
-        _ => (false, None, &Content::Missing),
-    }
+    adding.settle(0)?;
+    Ok(adding.seeds)
 }

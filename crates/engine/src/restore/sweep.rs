@@ -8,10 +8,10 @@ use icecore_format::manifest::Root;
 use icecore_repo::ChunkReader;
 use icecore_source::Kind;
 
-use super::converge::Site;
 use super::ground::Ground;
 use super::merge::{Merge, Met};
 use super::selection::is_within;
+use super::site::Site;
 use crate::error::Result;
 
 /// Deletes extras, directories after what is in them, and gives the directories that held them their times back.

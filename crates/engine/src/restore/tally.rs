@@ -4,23 +4,31 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::error::Error;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::io;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use icecore_format::entry::{Entry, Node};
 use icecore_format::snapshot::{Problem, ProblemKind};
 use icecore_source::target::{Fault, FaultKind};
 
+use super::table::{PathKeys, Table};
 use super::{Deed, FaultSummary, RestoreReport};
 
 /// Entries named in a report at most; they are all counted.
-const NAMED: usize = 1000;
+pub(super) const NAMED: usize = 1000;
 
 /// Kinds of faults told apart at most: extended attributes may have any number of names.
 const KINDS: usize = 100;
 
-#[derive(Debug, Default)]
-pub(super) struct Tally(Mutex<Counts>);
+#[derive(Debug)]
+pub(super) struct Tally {
+    counts: Mutex<Counts>,
+    keys: PathKeys,
+    /// By paths: entries that do not stand.
+    lost: Mutex<Table>,
+}
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -31,8 +39,13 @@ struct Counts {
 }
 
 impl Tally {
+    /// Nothing yet; a large number of lost entries goes to a file in `spool`.
+    pub fn new(spool: Option<&Path>) -> Self {
+        Self { counts: Mutex::default(), keys: PathKeys::default(), lost: Mutex::new(Table::new(spool)) }
+    }
+
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The directories that are restored into.
@@ -122,6 +135,16 @@ impl Tally {
         self.counts().report.links += names;
     }
 
+    /// Remembers that an entry does not stand, for those that are the same file or are looked at again.
+    pub fn lose(&self, path: &[u8]) -> io::Result<()> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(self.keys.key(path), NonZeroU64::MIN)
+    }
+
+    /// Whether an entry was [lost](Self::lose), in any target.
+    pub fn is_lost(&self, path: &[u8]) -> io::Result<bool> {
+        Ok(self.lost.lock().unwrap_or_else(PoisonError::into_inner).get(self.keys.key(path))?.is_some())
+    }
+
     /// So many entries from `path` on do not stand in the target.
     pub fn missing(&self, path: &[u8], count: u64, message: String) {
         let report = &mut self.counts().report;
@@ -151,7 +174,7 @@ impl Tally {
     }
 
     pub fn into_report(self) -> RestoreReport {
-        let Counts { mut report, faults, .. } = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Counts { mut report, faults, .. } = self.counts.into_inner().unwrap_or_else(PoisonError::into_inner);
         report.faults = faults.into_values().collect();
         report
     }
@@ -174,8 +197,6 @@ pub(super) fn reason(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     fn fault(path: &str, kind: FaultKind) -> Fault {
@@ -184,7 +205,7 @@ mod tests {
 
     #[test]
     fn faults_are_summed_up_by_kind_with_the_first_as_example() {
-        let tally = Tally::default();
+        let tally = Tally::new(None);
         tally.faults(vec![fault("a", FaultKind::Owner), fault("a", FaultKind::Times)]);
         tally.faults(vec![fault("b", FaultKind::Owner)]);
         let report = tally.into_report();
@@ -197,7 +218,7 @@ mod tests {
 
     #[test]
     fn everything_missing_counts_and_the_first_are_named() {
-        let tally = Tally::default();
+        let tally = Tally::new(None);
         for n in 0..NAMED + 5 {
             tally.missing(n.to_string().as_bytes(), 2, String::new());
         }

@@ -8,9 +8,9 @@ use icecore_format::manifest::pieces;
 use icecore_repo::ChunkReader;
 use icecore_source::target::TargetFile;
 
-use super::converge::Site;
 use super::examine::MAX_CHUNK;
 use super::merge::{Merge, Met, Standing};
+use super::site::Site;
 use super::{RestoreJob, survive_block};
 use crate::archive::Archive;
 use crate::error::{Error, Result};

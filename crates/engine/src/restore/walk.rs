@@ -6,17 +6,21 @@ use std::io;
 use icecore_format::entry::{Content, Entry, Node, PathBytes};
 use icecore_format::manifest::{ReadError, Root};
 use icecore_repo::{ChunkReader, Error as RepoError};
+use icecore_source::target::Fault;
 use icecore_source::{Kind, Stat};
 
-use super::converge::Site;
+use super::ahead::Ahead;
 use super::ground::Ground;
-use super::links::Links;
+use super::links::{Links, Name};
+use super::look::Looked;
 use super::merge::{Merge, Met};
+use super::pool::{Answer, Pool};
 use super::segment::Draft;
 use super::selection::is_within;
+use super::site::Site;
 use super::tally::reason;
-use super::{Action, Deed, Observer, survive_block};
-use crate::error::Result;
+use super::{Action, Deed, FaultKind, Observer, survive_block};
+use crate::error::{Error, Result};
 
 pub(super) struct Walk<'a, 'o> {
     pub(super) site: &'a Site<'a>,
@@ -27,7 +31,10 @@ pub(super) struct Walk<'a, 'o> {
     inside: Vec<Inside>,
     /// Directories on the way, which are restored when something in them is.
     ways: Vec<(Entry, Option<Stat>)>,
-    pub(super) links: Links,
+    pub(super) links: &'o mut Links,
+    /// What was looked at ahead for the entry that is met.
+    pub(super) looked: Option<Answer<Looked>>,
+    pub(super) pool: &'o Pool<'a>,
 }
 
 struct Inside {
@@ -37,16 +44,24 @@ struct Inside {
 }
 
 impl<'a, 'o> Walk<'a, 'o> {
-    pub fn new(site: &'a Site<'a>, ground: &'a Ground, draft: Draft<'a>, observer: Option<Observer<'o>>) -> Self {
-        let (inside, ways, links) = (Vec::new(), Vec::new(), Links::default());
-        Self { site, ground, draft, observer, inside, ways, links }
+    pub fn new(
+        site: &'a Site<'a>,
+        ground: &'a Ground,
+        draft: Draft<'a>,
+        links: &'o mut Links,
+        pool: &'o Pool<'a>,
+        observer: Option<Observer<'o>>,
+    ) -> Self {
+        Self { site, ground, draft, observer, inside: Vec::new(), ways: Vec::new(), links, looked: None, pool }
     }
 
     /// Comes to every entry that is restored.
     pub fn run(mut self, reader: &ChunkReader, root: &Root) -> Result<()> {
-        let mut merge = Merge::new(reader, root, self.site.selection, &self.ground.standing);
-        while let Some(met) = merge.next()? {
+        let merge = Merge::new(reader, root, self.site.selection, &self.ground.standing);
+        let mut ahead = Ahead::new(merge, self.site, self.pool);
+        while let Some((met, looked)) = ahead.next()? {
             self.site.check()?;
+            let merge = ahead.merge();
             match met {
                 Met::Way(entry, stat) => {
                     self.drop_ways(&entry.path);
@@ -55,9 +70,10 @@ impl<'a, 'o> Walk<'a, 'o> {
                 Met::Entry(entry, stat) => {
                     self.drop_ways(&entry.path);
                     for (way, stat) in std::mem::take(&mut self.ways) {
-                        self.entry(way, stat, &mut merge)?;
+                        self.entry(way, stat, merge)?;
                     }
-                    self.entry(entry, stat, &mut merge)?;
+                    self.looked = looked;
+                    self.entry(entry, stat, merge)?;
                 }
                 Met::Extra(listed) => self.extra(&listed.path)?,
                 Met::Lost(error) => self.lost_block(error)?,
@@ -87,18 +103,19 @@ impl<'a, 'o> Walk<'a, 'o> {
             Ok(stat) => stat,
             Err(()) => return Ok(()),
         };
-        if let Some(existing) = self.links.first_name(&entry, self.site.selection) {
-            return self.link(existing, entry, stat);
+        match self.links.name(&entry, self.site).map_err(Error::Spill)? {
+            Name::Of(existing) => return self.link(existing, entry, stat),
+            Name::Apart => self.site.tally.faults(vec![apart(&entry)]),
+            Name::Own => {}
         }
         match &entry.node {
             Node::Directory => self.directory(entry, stat),
             Node::File(file) if file.content == Content::Missing => {
                 self.missing(&entry.path, "it was not readable when the snapshot was taken".to_owned());
-                self.links.unmade(entry);
-                Ok(())
+                self.links.unmade(&entry).map_err(Error::Spill)
             }
             node => {
-                self.links.made(&entry);
+                self.links.made(&entry).map_err(Error::Spill)?;
                 if matches!(node, Node::File(_)) { self.file(entry, stat) } else { self.other(&entry, stat) }
             }
         }
@@ -182,7 +199,8 @@ impl<'a, 'o> Walk<'a, 'o> {
     }
 
     fn link(&mut self, existing: PathBytes, entry: Entry, stat: Option<Stat>) -> Result<()> {
-        if stat.is_some_and(|stat| self.links.keeps(&entry, &stat)) {
+        let keeps = |stat: Stat| self.links.keeps(&entry, &stat).map_err(Error::Spill);
+        if stat.map_or(Ok(false), keeps)? {
             self.note(&entry.path, Deed::Keep)?;
             self.site.tally.linked();
             self.site.progress.done(entry.size());
@@ -254,11 +272,13 @@ impl<'a, 'o> Walk<'a, 'o> {
     /// A link, pipe, socket or device.
     fn other(&mut self, entry: &Entry, stat: Option<Stat>) -> Result<()> {
         let (site, place) = (self.site, self.site.place(&entry.path).to_vec());
-        if let Some(stat) = stat.filter(|stat| self.is_same(&place, entry, stat) && self.links.may_keep(entry, stat)) {
+        if let Some(stat) = stat.filter(|stat| self.is_same(&place, entry, stat))
+            && self.links.may_keep(entry, &stat).map_err(Error::Spill)?
+        {
             let differs = self.differences(&place, &stat, entry);
             // Another name of it may stand outside.
             if differs.is_empty() || stat.links <= 1 {
-                self.links.keep(entry, &stat);
+                self.links.keep(entry, &stat).map_err(Error::Spill)?;
                 let deed = if differs.is_empty() { Deed::Keep } else { Deed::Metadata(differs) };
                 if matches!(deed, Deed::Metadata(_)) && !site.rehearsal {
                     site.tally.faults(site.target.finish(&place, entry, &site.owners));
@@ -310,9 +330,9 @@ impl<'a, 'o> Walk<'a, 'o> {
     }
 
     /// What of the metadata differs. Where that cannot be told, setting it will tell.
-    pub(super) fn differences(&self, place: &[u8], stat: &Stat, entry: &Entry) -> Vec<super::FaultKind> {
+    pub(super) fn differences(&self, place: &[u8], stat: &Stat, entry: &Entry) -> Vec<FaultKind> {
         let differs = self.site.target.differences(place, stat, entry, &self.site.owners);
-        differs.unwrap_or_else(|_| vec![super::FaultKind::Entry])
+        differs.unwrap_or_else(|_| vec![FaultKind::Entry])
     }
 
     pub(super) fn restored(&self, entry: &Entry) {
@@ -331,4 +351,11 @@ impl<'a, 'o> Walk<'a, 'o> {
         self.site.tally.missing(first, error.items, format!("{why}: {}", reason(&error)));
         survive_block(error)
     }
+}
+
+/// What is said of a name that is restored as a file of its own.
+fn apart(entry: &Entry) -> Fault {
+    let first = String::from_utf8_lossy(entry.link_of.as_deref().unwrap_or_default()).into_owned();
+    let error = io::Error::other(format!("it is a file of its own now, as {first} went to another file system"));
+    Fault { path: entry.path.clone(), kind: FaultKind::Link, error }
 }

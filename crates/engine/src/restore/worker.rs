@@ -9,11 +9,11 @@ use icecore_repo::ChunkReader;
 use icecore_repo::index::Location;
 use icecore_source::target::TargetFile;
 
-use super::converge::Site;
 use super::examine::holds;
 use super::file::FileWork;
 use super::plan::{FramePlan, Held, Write};
 use super::segment::{Copy, Source, Task, Work};
+use super::site::Site;
 use super::tally::reason;
 use crate::archive::Archive;
 use crate::error::Result;

@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
 use icecore_format::entry::Timestamp;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags, StatxTimestamp};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxAttributes, StatxFlags, StatxTimestamp,
+};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -20,6 +22,9 @@ pub(super) const NOATIME: OFlags = OFlags::NOATIME;
 
 /// Beneath the starting directory, and through nothing that points elsewhere.
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+/// An entry itself, never what it links to or what would be mounted there.
+const ITSELF: AtFlags = AtFlags::SYMLINK_NOFOLLOW.union(AtFlags::NO_AUTOMOUNT).union(AtFlags::EMPTY_PATH);
 
 /// Opens `path` beneath `dir` in one call; `None` where the kernel (before 5.6) or a sandbox has no
 /// `openat2`.
@@ -36,9 +41,17 @@ pub(super) fn open_beneath(dir: impl AsFd, path: impl Arg, flags: OFlags) -> Opt
 /// The stat of `name` in `dir` (of `dir` itself if the name is empty), never following a link and
 /// never triggering a mount.
 pub(super) fn stat(dir: impl AsFd, name: impl Arg) -> io::Result<Stat> {
-    const FLAGS: AtFlags = AtFlags::SYMLINK_NOFOLLOW.union(AtFlags::NO_AUTOMOUNT).union(AtFlags::EMPTY_PATH);
-    let found = rustix::fs::statx(dir, name, FLAGS, StatxFlags::BASIC_STATS)?;
+    let found = rustix::fs::statx(dir, name, ITSELF, StatxFlags::BASIC_STATS)?;
     Ok(from_statx(&found))
+}
+
+/// The letter with which `chattr` set a flag that keeps `name` in `dir` (`dir` itself if the name is empty) from being
+/// changed by anybody.
+pub(super) fn held(dir: impl AsFd, name: impl Arg) -> Option<char> {
+    let flags = rustix::fs::statx(dir, name, ITSELF, StatxFlags::empty()).ok()?.stx_attributes;
+    [(StatxAttributes::IMMUTABLE, 'i'), (StatxAttributes::APPEND, 'a')]
+        .into_iter()
+        .find_map(|(flag, letter)| flags.contains(flag).then_some(letter))
 }
 
 fn from_statx(found: &Statx) -> Stat {

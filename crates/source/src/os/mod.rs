@@ -30,7 +30,7 @@ pub(crate) use unix::{
     advise_sequential, drop_cache, file_stat, file_xattrs, gid_of, group_name, next_data, read_at, uid_of, user_name,
 };
 #[cfg(unix)]
-pub(crate) use unix_replace::{boot, clone_file, punch_hole};
+pub(crate) use unix_replace::{boot, clone_file, is_forbidden, punch_hole};
 #[cfg(unix)]
 pub(crate) use unix_target::{Subject, make_private_dir, write_all_at};
 #[cfg(windows)]

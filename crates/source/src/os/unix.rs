@@ -277,6 +277,14 @@ pub(super) fn path_xattrs(path: &str) -> io::Result<Vec<Xattr>> {
     )
 }
 
+/// Those of an entry itself, also if it is a link.
+pub(super) fn link_xattrs(path: &Path) -> io::Result<Vec<Xattr>> {
+    collect_xattrs(
+        |buffer| rustix::fs::llistxattr(path, buffer),
+        |name, buffer| rustix::fs::lgetxattr(path, name, buffer),
+    )
+}
+
 fn collect_xattrs(
     list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
     get: impl Fn(&OsStr, &mut [u8]) -> rustix::io::Result<usize>,

@@ -47,6 +47,12 @@ impl Dir {
         Ok(rustix::fs::renameat_with(self, mine, other, theirs, RenameFlags::EXCHANGE)?)
     }
 
+    /// The letter of a flag (`chattr`) of the entry `name`, or of the directory itself if the name is empty, for which
+    /// nobody may change it, not even root.
+    pub(crate) fn held(&self, name: &[u8]) -> Option<char> {
+        native::held(self, name)
+    }
+
     /// Removes an empty directory.
     pub(crate) fn remove_dir(&self, name: &[u8]) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(self, name, AtFlags::REMOVEDIR)?)
@@ -65,11 +71,18 @@ impl Dir {
         Subject::Named(self, name).set_mode(stat.mode | wanted)
     }
 
+    /// Whether nothing is in this directory but, perhaps, an entry of this name.
+    pub(crate) fn holds_only(&self, allowed: &[u8]) -> io::Result<bool> {
+        let (mut names, mut buffer) = (NameList::default(), Vec::new());
+        self.open_readable(b"")?.read_names(&mut buffer, &mut names)?;
+        Ok(names.iter().all(|name| name.to_bytes() == allowed))
+    }
+
     /// The names in this directory that begin with `prefix`.
     pub(crate) fn names_with(&self, prefix: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         let (mut names, mut buffer) = (NameList::default(), Vec::new());
         self.open_readable(b"")?.read_names(&mut buffer, &mut names)?;
-        Ok(names.iter().map(|name| name.to_bytes().to_vec()).filter(|name| name.starts_with(prefix)).collect())
+        Ok(names.iter().map(|name| name.to_bytes()).filter(|name| name.starts_with(prefix)).map(Vec::from).collect())
     }
 
     /// Opens the regular file `name` for reading from the medium, past the page cache; `None` where that is not to be had.
@@ -105,15 +118,17 @@ impl Dir {
         Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
     }
 
+    /// An empty file on the directory's file system that has no name.
+    fn unnamed(&self) -> io::Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(self, ".", flags, Mode::RUSR | Mode::WUSR)?.into())
+    }
+
     /// Whether files of the directory's file system can share their bytes until one of them is changed.
     pub(crate) fn can_clone(&self) -> bool {
-        let unnamed = || -> io::Result<File> {
-            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-            Ok(rustix::fs::openat(self, ".", flags, Mode::RUSR | Mode::WUSR)?.into())
-        };
-        let tried = unnamed().and_then(|from| {
+        let tried = self.unnamed().and_then(|from| {
             super::write_all_at(&from, &[1; 4096], 0)?;
-            clone_file(&from, &unnamed()?)
+            clone_file(&from, &self.unnamed()?)
         });
         tried.is_ok()
     }
@@ -127,6 +142,11 @@ pub(crate) fn clone_file(from: &File, to: &File) -> io::Result<()> {
 /// Makes a hole of a range that is within the file.
 pub(crate) fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<()> {
     Ok(rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len)?)
+}
+
+/// Whether a call was refused for more than permissions: whoever asks.
+pub(crate) fn is_forbidden(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::PERM)
 }
 
 /// What tells this start of the machine from every other; empty if nothing does.

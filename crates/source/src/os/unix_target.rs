@@ -2,18 +2,20 @@
 //!
 //! Names are single components, and no call follows a symbolic link in one.
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use icecore_format::entry::{Timestamp, Xattr};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::linux as native;
-use super::unix::{Dir, fd_xattrs, path_xattrs};
+use super::unix::{Dir, fd_xattrs, link_xattrs};
 use crate::stat::{Kind, Stat};
 
 const PRIVATE_DIR: Mode = Mode::RWXU;
@@ -163,7 +165,7 @@ impl<'a> Subject<'a> {
     pub(crate) fn xattrs(self) -> io::Result<Vec<Xattr>> {
         match self {
             Self::Open(fd) => fd_xattrs(fd),
-            Self::Named(dir, name) => path_xattrs(&pin(dir, name)?.path()),
+            Self::Named(dir, name) => link_xattrs(&path_in(dir, name)),
         }
     }
 
@@ -171,7 +173,7 @@ impl<'a> Subject<'a> {
     pub(crate) fn remove_xattr(self, name: &[u8]) -> io::Result<()> {
         match self {
             Self::Open(fd) => Ok(rustix::fs::fremovexattr(fd, name)?),
-            Self::Named(dir, entry) => Ok(rustix::fs::removexattr(pin(dir, entry)?.path(), name)?),
+            Self::Named(dir, entry) => Ok(rustix::fs::lremovexattr(path_in(dir, entry), name)?),
         }
     }
 
@@ -180,7 +182,7 @@ impl<'a> Subject<'a> {
         match self {
             Self::Open(fd) => Ok(rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty())?),
             Self::Named(dir, entry) => {
-                Ok(rustix::fs::setxattr(pin(dir, entry)?.path(), name, value, XattrFlags::empty())?)
+                Ok(rustix::fs::lsetxattr(path_in(dir, entry), name, value, XattrFlags::empty())?)
             }
         }
     }
@@ -190,7 +192,7 @@ impl<'a> Subject<'a> {
         for acl in [ACCESS_ACL, DEFAULT_ACL] {
             let removed = match self {
                 Self::Open(fd) => rustix::fs::fremovexattr(fd, acl),
-                Self::Named(dir, name) => rustix::fs::removexattr(pin(dir, name)?.path(), acl),
+                Self::Named(dir, name) => rustix::fs::lremovexattr(path_in(dir, name), acl),
             };
             match removed {
                 Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => {}
@@ -215,6 +217,12 @@ impl<'a> Subject<'a> {
             Self::Named(dir, name) => Ok(rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)?),
         }
     }
+}
+
+/// A path to an entry of an opened directory, for calls that take no directory and leave a link in the last component alone.
+fn path_in(dir: &Dir, name: &[u8]) -> PathBuf {
+    let fd = dir.as_fd().as_raw_fd();
+    Path::new("/proc/self/fd").join(fd.to_string()).join(OsStr::from_bytes(name))
 }
 
 /// An entry held without being opened, for the calls that know no way to leave links alone.

@@ -61,6 +61,10 @@ impl Beside {
         Ok(Self { path: whole, parent, name, wrapper })
     }
 
+    pub(super) fn parent(&self) -> &Dir {
+        &self.parent
+    }
+
     /// The directory that is to be exchanged, without links on the way.
     pub fn path(&self) -> &Path {
         &self.path
@@ -118,6 +122,8 @@ impl Beside {
 
     /// Makes the place with an empty tree and its journal, durable on return. What an earlier run left of it is taken.
     pub fn begin(&self) -> io::Result<()> {
+        // Told before anything is built.
+        self.refusal().map_or(Ok(()), Err)?;
         os::make_private_dir(&self.wrapper_path())?;
         let wrapper = self.wrapper()?;
         wrapper.make_dir(TREE)?;
@@ -139,6 +145,7 @@ impl Beside {
     /// Puts the tree in the place of the directory, in one step; durable on return. What stood is then at
     /// [`tree`](Self::tree).
     pub fn exchange(&self) -> io::Result<()> {
+        self.refusal().map_or(Ok(()), Err)?;
         let wrapper = self.wrapper()?;
         let built = wrapper.stat(OsStr::from_bytes(TREE))?;
         match self.parent.stat(OsStr::from_bytes(&self.name)) {

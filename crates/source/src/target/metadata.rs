@@ -49,6 +49,8 @@ pub enum FaultKind {
     Times,
     /// The device or other special file itself.
     Device,
+    /// That it is the same file as an entry that went to another file system.
+    Link,
 }
 
 impl fmt::Display for FaultKind {
@@ -61,6 +63,7 @@ impl fmt::Display for FaultKind {
             Self::Xattr(name) => write!(f, "the extended attribute {}", name.escape_ascii()),
             Self::Times => f.write_str("the modification time"),
             Self::Device => f.write_str("the special file"),
+            Self::Link => f.write_str("the hard link"),
         }
     }
 }

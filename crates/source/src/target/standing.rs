@@ -8,7 +8,7 @@ use icecore_format::entry::{Entry, PathBytes, Xattr};
 
 use super::{FaultKind, Owners, Target, TargetFile, metadata, split};
 use crate::os::{self, Subject};
-use crate::stat::Stat;
+use crate::stat::{Kind, Stat};
 
 impl Target {
     /// The stat of what stands at `path`, links not followed; `None` if nothing does.
@@ -85,6 +85,61 @@ impl Target {
         self.at(path, |parent, name| parent.remove_dir(name))?;
         self.parents.forget(path);
         Ok(())
+    }
+
+    /// Deletes the directory at `path` with everything in it, and tells `failed` what stays and why: of directories that stay
+    /// only for what stays in them nothing is told.
+    pub fn remove_all(&self, path: &[u8], failed: &mut dyn FnMut(&[u8], io::Error)) {
+        let mut failures = 0_u64;
+        let mut tell = |path: &[u8], error: io::Error| {
+            if failures == 0 || error.kind() != io::ErrorKind::DirectoryNotEmpty {
+                failures += 1;
+                failed(path, error);
+            }
+        };
+        // Directories, and whether everything in them was tried.
+        let mut pending = vec![(path.to_vec(), false)];
+        while let Some((path, tried)) = pending.pop() {
+            if tried {
+                self.unlocking(&path, || self.remove_dir(&path)).unwrap_or_else(|error| tell(&path, error));
+                continue;
+            }
+            let names = match self.unlocking(&path, || self.open_dir(&path)?.names_with(b"")) {
+                Ok(names) => names,
+                Err(error) => {
+                    tell(&path, error);
+                    continue;
+                }
+            };
+            pending.push((path.clone(), true));
+            for name in names {
+                let below = [&path, &b"/"[..], &name].concat();
+                if self.stat(&below).is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == Kind::Directory)) {
+                    pending.push((below, false));
+                } else {
+                    self.unlocking(&below, || self.remove_file(&below)).unwrap_or_else(|error| tell(&below, error));
+                }
+            }
+        }
+    }
+
+    /// Does what the mode of the directory above may forbid, or that of the entry itself, after lifting that.
+    fn unlocking<T>(&self, path: &[u8], act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                match self.unlock(split(path).0).and_then(|()| self.unlock(path)) {
+                    Ok(()) => act(),
+                    Err(_) => Err(error),
+                }
+            }
+            done => done,
+        }
+    }
+
+    /// Whether both stand on one file system, by the number of its device.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        let device = |target: &Self| target.stat(b"").ok().flatten().map(|stat| stat.device);
+        device(self).is_some_and(|own| device(other) == Some(own))
     }
 
     /// The names directly in the target that begin with `prefix`.
