@@ -134,6 +134,11 @@ impl<'a> FileStorer<'a> {
         Self { deadline, ..self }
     }
 
+    /// The same, while it is used.
+    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
+    }
+
     /// What the archive holds of a file proves where it is cut now; and if it is known to be stored, chunks that are still
     /// the same are not looked up again.
     pub(crate) fn proving_with(self, archive: Option<&'a Archive>, is_stored: bool) -> Self {

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select_biased};
-use icecore_format::entry::{Node, PathBytes, Timestamp};
+use icecore_format::cut::CutParams;
+use icecore_format::entry::{Entry, File, Node, PathBytes, Timestamp};
 use icecore_format::manifest::Root as ManifestRoot;
 use icecore_format::snapshot::{Problem, Totals};
 use icecore_repo::{ChunkReader, ChunkWriter, Session};
@@ -24,6 +26,13 @@ use crate::store_file::{Cloned, FileStorer, Outcome, Team};
 
 /// Files of at least this many bytes keep the class they were first cut by.
 const CLASS_KEPT_FROM: u64 = 64 << 10;
+
+/// How long is read to know how fast that is: enough for a rate, too short to fill a disk with what waits.
+const SAMPLE: Duration = Duration::from_millis(250);
+
+/// What is hot is read to know how fast that is only behind so many bytes of it: fewer take no longer than what a prediction adds for
+/// requests to the freezer anyway.
+const AT_ONCE: u64 = 1 << 20;
 
 /// The manifest that a listing is compared with.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +81,22 @@ pub(super) struct Hot {
     pub(super) bytes: u64,
     /// Bytes of those on other devices than the roots.
     pub(super) elsewhere: u64,
+    /// Bytes that were read by one thread to know how fast that is, and how long it took.
+    sampled: u64,
+    sampling: Duration,
+}
+
+impl Hot {
+    /// How long was read.
+    pub(super) fn sampling(&self) -> Duration {
+        self.sampling
+    }
+
+    /// Bytes a second that so many threads would read, cut, hash and look up; `None` if none were read.
+    pub(super) fn rate(&self, threads: usize) -> Option<u64> {
+        let seconds = self.sampling.as_secs_f64();
+        (self.sampled > 0 && seconds > 0.0).then(|| (self.sampled as f64 / seconds * threads.max(1) as f64) as u64)
+    }
 }
 
 /// What a pass took, without what a freeze window would not do: compressing and storing.
@@ -140,21 +165,38 @@ impl Pass<'_> {
         Ok(captured)
     }
 
-    /// What is hot, without reading any of it.
-    pub(super) fn count_hot(&self) -> Result<Hot> {
+    /// What is hot. Reads it with `sampler`, if there is one, for as long as `SAMPLE`, to know how fast that is; what that finds
+    /// new is not stored.
+    pub(super) fn count_hot(&self, sampler: Option<ChunkWriter>) -> Result<Hot> {
         let reader = self.reader();
         let mut merge = self.merge(reader.as_ref());
         let home = self.tree.devices();
+        let params = self.archive.repository.config().cut;
+        let mut storer = sampler.map(|writer| self.storer(&params, writer, merge.intact));
         let mut hot = Hot::default();
         for listed in self.listing.iter() {
-            if let Item::Hot { listed, .. } = merge.decide(listed.map_err(Error::Listing)?)
-                && listed.stat.kind == Kind::File
+            let Item::Hot { listed, parent, .. } = merge.decide(listed.map_err(Error::Listing)?) else { continue };
+            if listed.stat.kind != Kind::File {
+                continue;
+            }
+            hot.files += 1;
+            hot.bytes += listed.stat.size;
+            hot.elsewhere += if home.contains(&listed.stat.device) { 0 } else { listed.stat.size };
+            if let Some(used) = &mut storer
+                && hot.bytes >= AT_ONCE
+                && SAMPLE > used.reading()
             {
-                hot.files += 1;
-                hot.bytes += listed.stat.size;
-                hot.elsewhere += if home.contains(&listed.stat.device) { 0 } else { listed.stat.size };
+                let read = self.progress.bytes.load(Relaxed);
+                let deadline = Instant::now() + (SAMPLE - used.reading());
+                used.set_deadline(deadline);
+                match used.store(&listed, before(parent.as_ref()), None) {
+                    Ok(_) | Err(Error::WindowExceeded) => {}
+                    Err(error) => return Err(error),
+                }
+                hot.sampled += self.progress.bytes.load(Relaxed) - read;
             }
         }
+        hot.sampling = storer.map_or(Duration::ZERO, |storer| storer.reading());
         Ok(hot)
     }
 
@@ -175,6 +217,12 @@ impl Pass<'_> {
             always_read: self.always_read,
             links: Default::default(),
         }
+    }
+
+    fn storer<'s>(&'s self, params: &'s CutParams, writer: ChunkWriter, old_is_stored: bool) -> FileStorer<'s> {
+        FileStorer::new(self.tree, params, self.job.clock, self.progress, writer)
+            .fixed_at(self.fixed)
+            .proving_with(self.base.map(|_| self.archive), old_is_stored)
     }
 
     /// Sends every entry through the pipeline into the sink.
@@ -198,11 +246,7 @@ impl Pass<'_> {
             let team = Team::new(workers.len());
             let mut running = Vec::new();
             for (writer, cloner) in workers {
-                let storer = FileStorer::new(self.tree, &params, self.job.clock, self.progress, writer)
-                    .until(deadline)
-                    .fixed_at(self.fixed)
-                    .proving_with(self.base.map(|_| self.archive), old_is_stored)
-                    .member_of(team.clone());
+                let storer = self.storer(&params, writer, old_is_stored).until(deadline).member_of(team.clone());
                 let (work, results) = pipeline.ends();
                 let home = &home;
                 running.push(scope.spawn(move || work_off(storer, cloner, home, &work, results)));
@@ -381,11 +425,7 @@ fn store_batch(
                 continue;
             }
         }
-        // A file that was hardly begun may have become something else since.
-        let before = parent.as_ref().and_then(|entry| match &entry.node {
-            Node::File(file) if file.size >= CLASS_KEPT_FROM => Some(file),
-            _ => None,
-        });
+        let before = before(parent.as_ref());
         let already = storer.reading();
         let outcome = storer.store(listed, before, cloned.take())?;
         if !home.contains(&listed.stat.device) {
@@ -395,4 +435,12 @@ fn store_batch(
         *item = Item::Stored { path, outcome, parent: parent.take() };
     }
     Ok(batch)
+}
+
+/// How a file was cut before. One that was hardly begun may have become something else since.
+fn before(parent: Option<&Entry>) -> Option<&File> {
+    match &parent?.node {
+        Node::File(file) if file.size >= CLASS_KEPT_FROM => Some(file),
+        _ => None,
+    }
 }

@@ -7,7 +7,7 @@ use icecore_format::snapshot::ThawedBy;
 use super::super::pass::Pass;
 use super::super::{Freeze, Job, Story};
 use super::snapshot::Prepared;
-use super::warm::{rate, timed};
+use super::warm::{count_hot, timed};
 use super::{Attempt, CLONE, capture};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
@@ -72,13 +72,13 @@ impl Attempt<'_> {
         let (listed, window) = self.in_window(|_| timed(|| story.list()))?;
         let (listing, took) = listed?;
         let session = story.session()?;
-        let hot = story.pass(&listing, &session, self.base).count_hot()?;
+        let hot = count_hot(&story.pass(&listing, &session, self.base), freeze)?;
         let threads = story.job.threads.max(1) as f64;
         let (capture, cloning, bytes) = match cloners {
             Some(_) => ("clone", CLONE.mul_f64(hot.files as f64 / threads), hot.elsewhere),
             None => ("hold", Duration::ZERO, hot.bytes),
         };
-        let rate = if bytes == 0 { None } else { rate(story, freeze, self.base, &listing, &session)? };
+        let rate = hot.rate(story.job.threads).filter(|_| bytes > 0);
         let reading = rate.map_or(0.0, |rate| bytes as f64 / rate.max(1) as f64);
         let securing = cloning + Duration::from_secs_f64(reading);
         // What was read is dropped unstored, which spoils the session: nothing can be committed, and nothing is to be.
@@ -104,7 +104,7 @@ impl Attempt<'_> {
         let ((view, listing), took) = timed(|| prepared.view(story))?;
         let session = story.session()?;
         let pass = Pass { tree: &view, fixed: Some(fixed), ..story.pass(&listing, &session, self.base) };
-        let hot = pass.count_hot()?;
+        let hot = pass.count_hot(None)?;
         session.close()?;
         drop(view);
         Ok(Rehearsal {

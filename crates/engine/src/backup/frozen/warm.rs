@@ -1,15 +1,11 @@
 //! Warm rounds: what changes is stored while the instance is alive, so that little is left for the window.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use icecore_repo::Session;
-use icecore_source::Listing;
-
 use super::super::night::Night;
-use super::super::pass::{Base, Calm, Effort};
+use super::super::pass::{Base, Calm, Effort, Hot, Pass};
 use super::super::{Freeze, Story, close};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::Phase;
 
 /// With more entries than this that are not sure, the window looks at all of them (8 MiB of their numbers).
@@ -18,12 +14,6 @@ const UNSURE: usize = 1 << 20;
 /// What it takes to compare an entry of one listing with that of another, for the prediction; measured on the machine of
 /// docs/benchmarks.md.
 const COMPARING: Duration = Duration::from_nanos(150);
-
-/// To read fewer bytes than this takes no longer than what is added for requests to the freezer anyway.
-const AT_ONCE: u64 = 4 << 20;
-
-/// How long is read to know how fast that is: enough for a rate, too short to fill a disk with what waits.
-const SAMPLE: Duration = Duration::from_millis(250);
 
 /// A further warm round pays while it leaves at most this share (in percent) of what the one before found hot.
 const PAYS: u64 = 70;
@@ -90,43 +80,27 @@ pub(super) fn warm(
     Ok(warm)
 }
 
-/// Lists and counts, and, if there is much to read, reads a little of it to know how fast that is.
+/// Lists and counts, and reads a little of what is hot to know how fast that is.
 fn look(story: &Story<'_>, freeze: &Freeze, base: Option<Base>, cloned: bool) -> Result<Warm> {
     story.progress.enter(Phase::Warming);
     let (listing, listed) = timed(|| story.list())?;
     let session = story.session()?;
-    let (hot, deciding) = timed(|| story.pass(&listing, &session, base).count_hot())?;
-    let bytes = if cloned { hot.elsewhere } else { hot.bytes };
-    let rate = if bytes < AT_ONCE { None } else { rate(story, freeze, base, &listing, &session)? };
+    let (hot, looking) = timed(|| count_hot(&story.pass(&listing, &session, base), freeze))?;
     // What was read is dropped unstored, which spoils the session: nothing can be committed, and nothing is to be.
     let _ = session.close();
-    let took = rate.map_or(0.0, |rate| bytes as f64 / rate.max(1) as f64);
-    let reading = Duration::from_secs_f64(took).mul_f64(story.job.threads.max(1) as f64);
+    let bytes = if cloned { hot.elsewhere } else { hot.bytes };
+    let reading = Duration::from_secs_f64(hot.rate(1).map_or(0.0, |rate| bytes as f64 / rate.max(1) as f64));
+    let deciding = looking.saturating_sub(hot.sampling());
     let effort = Effort { deciding, reading, elsewhere: if cloned { reading } else { Duration::ZERO } };
     let (entries, hot_files, hot_bytes) = (listing.entries(), hot.files, hot.bytes);
     Ok(Warm { base, entries, listing: listed, hot_files, hot_bytes, calm: None, effort })
 }
 
-/// Bytes a second that are read, cut, hashed and looked up, by the same ways as in the window: reads what is hot for a
-/// moment. `None` if there was nothing to read. The session can store nothing after that.
-pub(super) fn rate(
-    story: &Story<'_>,
-    freeze: &Freeze,
-    base: Option<Base>,
-    listing: &Listing,
-    session: &Session,
-) -> Result<Option<u64>> {
-    let parking = session.parking(freeze.hold_memory, &freeze.spool);
-    let workers = (0..story.job.threads.max(1)).map(|_| Ok((session.parked_writer(&parking)?, None)));
-    let workers = workers.collect::<Result<Vec<_>>>()?;
-    let read_before = story.progress.bytes.load(Relaxed);
-    let began = Instant::now();
-    match story.pass(listing, session, base).capture(workers, began + SAMPLE) {
-        Ok(_) | Err(Error::WindowExceeded) => {}
-        Err(error) => return Err(error),
-    }
-    let read = story.progress.bytes.load(Relaxed) - read_before;
-    Ok((read > 0).then(|| (read as f64 / began.elapsed().as_secs_f64()) as u64))
+/// Counts what is hot, and reads some of it as the window does: new content waits, and is not compressed. The pass's session can
+/// store nothing after that.
+pub(super) fn count_hot(pass: &Pass<'_>, freeze: &Freeze) -> Result<Hot> {
+    let parking = pass.session.parking(freeze.hold_memory, &freeze.spool);
+    pass.count_hot(Some(pass.session.parked_writer(&parking)?))
 }
 
 /// What something gives, and how long it took.
