@@ -392,7 +392,10 @@ pub struct RestoreArgs {
     /// Build the whole tree beside, read it back, then swap it in one step; what stood is kept beside
     #[arg(long)]
     pub exchange: bool,
-    /// With --in-place or --exchange: stop the instances whose directories are written; start and verify them in the end
+    /// With --in-place or --exchange: stop the instances whose directories are written, restore, start and verify them
+    ///
+    /// They stand still for the whole restore, also while --exchange builds the tree. One that was stopped before is started
+    /// too. After a failure they are left stopped, and the same command, run again, goes on.
     #[arg(long)]
     pub stop_start: bool,
     /// Make a new MailStore instance and restore into it; --to names its base directory, else it stands beside the old one

@@ -141,7 +141,10 @@ fn code_and_hint(error: &Error) -> (Code, Option<String>) {
             )),
         ),
         // The cause says how it ends; what comes next is to bring the application back.
-        Error::Left { next, cause, .. } => (code_and_hint(cause).0, Some(next.clone())),
+        Error::Left { next, cause, .. } => {
+            let (code, hint) = code_and_hint(cause);
+            (code, Some(hint.map_or_else(|| next.clone(), |hint| format!("{hint}; then {next}"))))
+        }
         Error::Restarted(_) => (Code::Failed, hint("see that nothing starts it, and run the same command again")),
         Error::NotEmpty(_) => (Code::Failed, hint("name a new or empty directory")),
         Error::PasswordFileMissing { .. } => (
@@ -187,7 +190,7 @@ fn of_engine(error: &EngineError) -> (Code, Option<String>) {
             (Code::Failed, Some("allow more with max-freeze, or keep what was read with on-window-failure".to_owned()))
         }
         EngineError::Interrupted => {
-            (Code::Interrupted, Some("run it again: what was stored already is not stored twice".to_owned()))
+            (Code::Interrupted, Some("run it again: what was done already is not done twice".to_owned()))
         }
         _ => (Code::Failed, None),
     }

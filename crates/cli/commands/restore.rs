@@ -59,7 +59,7 @@ pub fn run(args: &RestoreArgs, settings: &Settings, output: &mut Output) -> Resu
         return rehearsal::run(archive, &job, &applications, output);
     }
     let _claim = claim(settings, &applications.claims(&targets), &job)?;
-    applications.admit()?;
+    applications.admit(output)?;
     // From here on the user's wish to end must not leave an application stopped without a word.
     interrupt::install()?;
     applications.stop(output)?;
@@ -76,10 +76,10 @@ pub fn run(args: &RestoreArgs, settings: &Settings, output: &mut Output) -> Resu
     if !swapped {
         output.warn("nothing was exchanged, because not everything could be restored: what stood still stands");
     }
-    // An application is not let loose on half of its files.
-    let ended = match report.missing_count {
-        0 => applications.finish(output),
-        _ => Ok(applications.give_up(output)),
+    // An application is not let loose on half of its files, nor on files that it may not open.
+    let ended = match is_whole(&report) {
+        true => applications.finish(output),
+        false => Ok(applications.give_up(output)),
     };
     finish(&job, &report, &applications, ended, begun, output)
         .map(|code| code.worst(if swapped { Code::partial_if(!is_whole(&report)) } else { Code::Failed }))
@@ -95,27 +95,33 @@ fn finish(
     output: &mut Output,
 ) -> Result<Code> {
     let failure = ended.as_ref().err().map(exit::sort);
-    if output.manner().json {
-        let mut fields = fields(job.stored, report);
-        fields["seconds"] = begun.elapsed().as_secs_f64().into();
-        fields["applications"] = applications.document();
-        if let (Some(failure), Value::Object(fields)) = (&failure, &mut fields)
-            && let Value::Object(error) = json::error(failure)
-        {
-            fields.extend(error);
-        }
-        output.document(fields)?;
-    } else if !output.manner().quiet {
-        let targets: Vec<_> = report.targets.iter().map(|target| target.display().to_string()).collect();
-        writeln!(output, "restored snapshot {} to {}", job.stored.id.short(), targets.join(", "))?;
-        summarise(report, begun.elapsed(), output)?;
-        for (directory, kept) in &report.exchanged {
-            if let Some(kept) = kept {
-                writeln!(output, "what stood at {} is now {}", directory.display(), kept.display())?;
+    let told = (|| -> Result<()> {
+        if output.manner().json {
+            let mut fields = fields(job.stored, report);
+            fields["seconds"] = begun.elapsed().as_secs_f64().into();
+            fields["applications"] = applications.document();
+            if let (Some(failure), Value::Object(fields)) = (&failure, &mut fields)
+                && let Value::Object(error) = json::error(failure)
+            {
+                fields.extend(error);
+            }
+            output.document(fields)?;
+        } else if !output.manner().quiet {
+            let targets: Vec<_> = report.targets.iter().map(|target| target.display().to_string()).collect();
+            writeln!(output, "restored snapshot {} to {}", job.stored.id.short(), targets.join(", "))?;
+            summarise(report, begun.elapsed(), output)?;
+            for (directory, kept) in &report.exchanged {
+                if let Some(kept) = kept {
+                    writeln!(output, "what stood at {} is now {}", directory.display(), kept.display())?;
+                }
             }
         }
-    }
-    ended
+        Ok(())
+    })();
+    // How it stands with the applications is said whatever became of the result.
+    let code = ended?;
+    told?;
+    Ok(code)
 }
 
 /// Claims what is written, and whatever else is stopped for it.

@@ -101,8 +101,8 @@ pub enum Error {
     /// The window was longer than it may be, or somebody else thawed in it.
     #[error("the instance was thawed before everything was read: the window took longer than max-freeze allows")]
     WindowExceeded,
-    /// The repository failed between the two walks over the listing.
-    #[error("{} was not read in the freeze window, because the repository answered otherwise then; run the backup again", String::from_utf8_lossy(.0))]
+    /// The two walks over one listing decided differently: the repository failed between them.
+    #[error("{} was not read in the freeze window, probably because the repository answered otherwise then; run the backup again", String::from_utf8_lossy(.0))]
     NotCaptured(Vec<u8>),
     /// Every root vanished or nothing could be read.
     #[error("{0}")]

@@ -163,6 +163,21 @@ impl Place {
     }
 }
 
+/// Whether a directory is, or is in, or holds another, by path or by identity: a bind mount leads to the same.
+///
+/// # Errors
+/// If `one` cannot be looked at; an `other` that cannot is taken by its path.
+pub fn meet(one: &Path, other: &Path) -> io::Result<bool> {
+    let one = Place::find(one, Use::Write)?;
+    let unseen = || Place {
+        usage: Use::Write,
+        path: other.as_os_str().as_encoded_bytes().to_vec(),
+        chain: Vec::new(),
+        missing: 1,
+    };
+    Ok(one.meets(&Place::find(other, Use::Write).unwrap_or_else(|_| unseen())))
+}
+
 /// The path of a directory without links, as far as it exists; what is missing stays as it was named.
 ///
 /// # Errors

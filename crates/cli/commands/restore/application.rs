@@ -9,9 +9,9 @@
 mod one;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use icecore_source::claim::{Use, real_path};
+use icecore_source::claim::{Use, meet};
 use icecore_source::freezer::{FreezeError, FreezeErrorKind, Status};
 use icecore_source::target::identity;
 use serde_json::Value;
@@ -39,14 +39,15 @@ pub struct Applications<'a> {
 impl<'a> Applications<'a> {
     /// Those whose roots are, or are in, or hold one of the targets.
     pub fn find(args: &RestoreArgs, settings: &'a Settings, targets: &[PathBuf]) -> Result<Self> {
-        let real = |path: &Path| real_path(path).map_err(Error::file("look at", path));
-        let written = targets.iter().map(|path| real(path)).collect::<Result<Vec<_>>>()?;
-        let meets = |path: &Path| written.iter().any(|target| target.starts_with(path) || path.starts_with(target));
         let mut all = Vec::new();
         for instance in settings.configuration.iter().flat_map(|configuration| &configuration.instances) {
-            // A root that cannot be looked at is no reason to refuse a restore elsewhere.
-            let roots = instance.roots.iter().map(|root| real_path(&root.path).unwrap_or_else(|_| root.path.clone()));
-            if roots.into_iter().any(|root| meets(&root)) {
+            let mut meets = false;
+            for target in targets {
+                for root in &instance.roots {
+                    meets |= meet(target, &root.path).map_err(Error::file("look at", target))?;
+                }
+            }
+            if meets {
                 all.push(Application::of(instance, &args.roots)?);
             }
         }
@@ -82,18 +83,22 @@ impl<'a> Applications<'a> {
                 (_, true) => "it would be stopped before the restore, started after it, and verified",
                 (_, false) => "the restore would be refused: stop it, or add --stop-start",
             };
-            output.note(format_args!("instance {name} is {said}: {then}"));
+            let sentence = format!("instance {name} is {said}: {then}");
+            if then.contains("refused") { output.warn(sentence) } else { output.note(format_args!("{sentence}")) }
         }
     }
 
     /// Refuses to touch the directories of an application that is, or may be, at work, unless it will be stopped.
-    pub fn admit(&mut self) -> Result<()> {
+    pub fn admit(&mut self, output: &Output) -> Result<()> {
         for one in &mut self.all {
             let name = &one.instance.name;
             if self.stop_start {
                 one.check()?;
             }
             if one.service.is_none() {
+                let name = human::printable(name);
+                output
+                    .warn(format_args!("instance {name} cannot be asked whether it runs: make sure that it does not"));
                 continue;
             }
             let state = match one.ask() {
@@ -119,6 +124,12 @@ impl<'a> Applications<'a> {
         if !self.stop_start {
             return Ok(());
         }
+        if self.all.iter().any(|one| one.state != Status::Stopped) {
+            output.warn(format_args!(
+                "the application is stopped now; should this run be ended by force, it stays so, and `{}` goes on",
+                quoted(&world::command_line())
+            ));
+        }
         for number in 0..self.all.len() {
             if let Some(one) = self.all.get_mut(number)
                 && let Err(source) = one.stop(output)
@@ -141,7 +152,10 @@ impl<'a> Applications<'a> {
             let Some(one) = self.all.get_mut(number).filter(|one| one.service.is_some()) else { continue };
             match one.ask() {
                 Ok(Status::Stopped) => {}
-                Ok(Status::Running) => return Err(Error::Restarted(one.instance.name.clone())),
+                Ok(Status::Running) => {
+                    let name = one.instance.name.clone();
+                    return Err(self.failed(Error::Restarted(name)));
+                }
                 Ok(_) | Err(_) if !self.stop_start => {
                     let name = human::printable(&one.instance.name);
                     output.warn(format_args!("instance {name} could not be asked whether it was stopped all the time"));
@@ -182,7 +196,7 @@ impl<'a> Applications<'a> {
                 quoted(&world::command_line())
             ));
         }
-        Code::Done
+        if self.stop_start { Code::Failed } else { Code::Done }
     }
 
     /// Says what was stopped and does not run again, and what stands in its directories.

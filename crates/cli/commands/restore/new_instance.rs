@@ -65,7 +65,9 @@ pub fn run(
         return rehearsal::run(archive, &job, &others, output);
     }
     let _claim = claim(settings, &others.claims(&written), &job)?;
-    others.admit()?;
+    // Somebody may have filled them before they were claimed.
+    written.iter().try_for_each(|directory| expect_empty(directory))?;
+    others.admit(output)?;
     interrupt::install()?;
     let mut made = Made::plan(&plan, instance);
     made.create(&job, output)?;
@@ -74,30 +76,36 @@ pub fn run(
     let report = restored.and_then(|restored| Ok(restored?)).map_err(|cause| made.left(cause))?;
     tell(&report, output);
     let ended = match report.missing_count {
-        0 => made.start(&job, output),
+        0 => made.start(output),
         _ => {
             let cause = Error::Refused("not everything could be restored".to_owned());
             Err(made.left(cause))
         }
     };
-    if output.manner().json {
-        let mut fields = fields(job.stored, &report);
-        fields["seconds"] = begun.elapsed().as_secs_f64().into();
-        fields["new_instance"] = json!({
-            "id": id, "directory": made.directory.to_string_lossy(), "steps": made.steps,
-        });
-        if let (Err(error), Value::Object(fields)) = (&ended, &mut fields)
-            && let Value::Object(error) = json::error(&exit::sort(error))
-        {
-            fields.extend(error);
+    let written = (|| -> Result<()> {
+        if output.manner().json {
+            let mut fields = fields(job.stored, &report);
+            fields["seconds"] = begun.elapsed().as_secs_f64().into();
+            fields["new_instance"] = json!({
+                "id": id, "directory": made.directory.to_string_lossy(), "steps": made.steps,
+            });
+            if let (Err(error), Value::Object(fields)) = (&ended, &mut fields)
+                && let Value::Object(error) = json::error(&exit::sort(error))
+            {
+                fields.extend(error);
+            }
+            output.document(fields)?;
+        } else if !output.manner().quiet {
+            let short = job.stored.id.short();
+            writeln!(output, "restored snapshot {short} to {} as instance {id}", made.directory.display())?;
+            summarise(&report, begun.elapsed(), output)?;
         }
-        output.document(fields)?;
-    } else if !output.manner().quiet {
-        let short = job.stored.id.short();
-        writeln!(output, "restored snapshot {short} to {} as instance {id}", made.directory.display())?;
-        summarise(&report, begun.elapsed(), output)?;
-    }
-    ended.map(|code| code.worst(Code::partial_if(!is_whole(&report))))
+        Ok(())
+    })();
+    // How it stands with the instance is said whatever became of the result.
+    let code = ended?;
+    written?;
+    Ok(code.worst(Code::partial_if(!is_whole(&report))))
 }
 
 /// Refuses a directory that holds anything.

@@ -332,9 +332,10 @@ impl Captured {
     /// What the window secured of an entry stands for it, whatever is decided now; nothing alive is read after the thaw.
     fn instead_of(&mut self, item: Item) -> Result<Item> {
         let path = match &item {
-            Item::Hot { listed, .. } => &listed.path,
+            // A link to a first that the window passed over was a first there.
+            Item::Hot { listed, .. } | Item::Link { listed, .. } => &listed.path,
             Item::Known { entry, .. } => &entry.path,
-            Item::Stored { .. } | Item::Link { .. } => return Ok(item),
+            Item::Stored { .. } => return Ok(item),
         };
         let is_next = self.entries.front().is_some_and(|(secured, _)| secured == path);
         let secured = if is_next { self.entries.pop_front() } else { None };

@@ -127,6 +127,11 @@ impl Ground {
                 let reason = "the repository or its index is in it";
                 return Err(TargetError::NotExchangeable { path: directory.clone(), reason }.into());
             }
+            // It would move away with the old tree, and be deleted with it.
+            if holds_another_file_system(&standing)? {
+                let reason = "another file system or subvolume is below it";
+                return Err(TargetError::NotExchangeable { path: directory.clone(), reason }.into());
+            }
             Some((Arc::new(Target::open(directory)?), standing))
         } else {
             None
@@ -220,6 +225,18 @@ fn list(job: &RestoreJob<'_>, directory: &Path) -> Result<Standing> {
         ))),
         None => Ok(Standing::Listed(listing)),
     }
+}
+
+fn holds_another_file_system(standing: &Standing) -> Result<bool> {
+    let Standing::Listed(listing) = standing else { return Ok(false) };
+    let mut home = None;
+    for listed in listing {
+        let device = listed.map_err(Error::Listing)?.stat.device;
+        if *home.get_or_insert(device) != device {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Refuses a target that is in what must not be touched, or is it.

@@ -39,6 +39,9 @@ pub(super) struct Merge<'a> {
     selection: &'a Selection<'a>,
     entries: Peekable<manifest::Entries<'a, ChunkReader>>,
     standing: Cursor<'a>,
+    /// The device of the target itself. What the snapshot does not have and stands on another one was mounted there, and is nobody's
+    /// to delete: a backup may have left it out.
+    home: Option<u64>,
     /// Behind a damaged block, which may have held anything: what stands there is not known to be one too many.
     blind: bool,
 }
@@ -51,12 +54,16 @@ enum Cursor<'a> {
 impl<'a> Merge<'a> {
     pub fn new(reader: &'a ChunkReader, root: &Root, selection: &'a Selection<'a>, standing: &'a Standing) -> Self {
         let entries = ManifestReader::new(reader, root).subtree(selection.base).peekable();
+        let home = match standing {
+            Standing::Listed(listing) => listing.iter().next().and_then(|top| Some(top.ok()?.stat.device)),
+            Standing::Nothing | Standing::One(_) => None,
+        };
         let standing = match standing {
             Standing::Nothing => Cursor::One(None),
             Standing::One(stat) => Cursor::One(*stat),
             Standing::Listed(listing) => Cursor::Listed(listing.iter().peekable()),
         };
-        Self { selection, entries, standing, blind: false }
+        Self { selection, entries, standing, home, blind: false }
     }
 
     /// What comes next; `None` at the end.
@@ -67,6 +74,7 @@ impl<'a> Merge<'a> {
                 // The target itself is never one too many.
                 if !self.blind
                     && !extra.path.is_empty()
+                    && self.home.is_none_or(|home| home == extra.stat.device)
                     && self.selection.admits(&self.selection.path(&extra.path), is_dir)
                 {
                     return Ok(Some(Met::Extra(extra)));

@@ -87,8 +87,8 @@ impl Target {
         Ok(())
     }
 
-    /// Deletes the directory at `path` with everything in it, and tells `failed` what stays and why: of directories that stay
-    /// only for what stays in them nothing is told.
+    /// Deletes the directory at `path` with everything in it that is on its file system, and tells `failed` what stays and why: of
+    /// directories that stay only for what stays in them nothing is told.
     pub fn remove_all(&self, path: &[u8], failed: &mut dyn FnMut(&[u8], io::Error)) {
         let mut failures = 0_u64;
         let mut tell = |path: &[u8], error: io::Error| {
@@ -97,6 +97,7 @@ impl Target {
                 failed(path, error);
             }
         };
+        let home = self.stat(path).ok().flatten().map(|stat| stat.device);
         // Directories, and whether everything in them was tried.
         let mut pending = vec![(path.to_vec(), false)];
         while let Some((path, tried)) = pending.pop() {
@@ -114,8 +115,15 @@ impl Target {
             pending.push((path.clone(), true));
             for name in names {
                 let below = [&path, &b"/"[..], &name].concat();
-                if self.stat(&below).is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == Kind::Directory)) {
-                    pending.push((below, false));
+                let directory = self.stat(&below).ok().flatten().filter(|stat| stat.kind == Kind::Directory);
+                if let Some(directory) = directory {
+                    match home {
+                        Some(home) if home != directory.device => {
+                            let message = "another file system is mounted there, which is not touched";
+                            tell(&below, io::Error::new(io::ErrorKind::CrossesDevices, message));
+                        }
+                        _ => pending.push((below, false)),
+                    }
                 } else {
                     self.unlocking(&below, || self.remove_file(&below)).unwrap_or_else(|error| tell(&below, error));
                 }

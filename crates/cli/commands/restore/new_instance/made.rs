@@ -1,7 +1,7 @@
 //! The instance from its making on.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use icecore_engine::restore::RestoreJob;
@@ -38,7 +38,12 @@ impl<'a> Made<'a> {
         let plan = self.plan;
         output.note(format_args!("instance {}: making it with the base directory {}", plan.id, plan.base));
         let begun = Instant::now();
-        self.instance.create(&plan.like.instance_id, &plan.base).map_err(|error| plan.failed(error))?;
+        if let Err(error) = self.instance.create(&plan.like.instance_id, &plan.base) {
+            let error = plan.failed(error);
+            // The answer may have been lost, and not the request.
+            let stands = !matches!(self.instance.standing(), Ok(None));
+            return Err(if stands { self.left(error) } else { error });
+        }
         self.done("create", begun);
         let told = self.instance.base_directory().map_err(|error| self.left(plan.failed(error)))?;
         if trimmed(&told) != trimmed(&plan.base) {
@@ -93,7 +98,7 @@ impl<'a> Made<'a> {
     }
 
     /// Starts it and lets it verify itself.
-    pub fn start(&mut self, job: &RestoreJob<'_>, output: &Output) -> Result<Code> {
+    pub fn start(&mut self, output: &Output) -> Result<Code> {
         let plan = self.plan;
         output.note(format_args!("instance {}: starting", plan.id));
         let begun = Instant::now();
@@ -102,16 +107,20 @@ impl<'a> Made<'a> {
         self.done("start", begun);
         output.note(format_args!("instance {} is running", plan.id));
         // Two instances on one store would ruin it.
-        let strays = self.strays(job).map_err(|error| self.left(plan.failed(error)))?;
-        if !strays.is_empty() {
-            let stopped = service.stop().map_err(|error| self.left(plan.failed(error)));
-            let what = format!(
-                "instance {} looks for the stores {} in directories of the old instance, and was stopped at once: give them \
-                 their paths (SetStorePath) while the old one is stopped",
+        let problem = match self.strays() {
+            Ok(strays) if strays.is_empty() => None,
+            Ok(strays) => Some(Error::Refused(format!(
+                "instance {} looks for the stores {} outside of what was restored, perhaps where the old instance has them, and \
+                 was stopped at once: give them their paths (SetStorePath) while the old one is stopped",
                 plan.id,
                 human::printable(&strays.join(", "))
-            );
-            return Err(self.left(stopped.err().unwrap_or(Error::Refused(what))));
+            ))),
+            Err(error) => Some(plan.failed(error)),
+        };
+        if let Some(problem) = problem {
+            // What does not tell where its stores are may be at work on those of another.
+            let stopped = service.stop().map_err(|error| plan.failed(error));
+            return Err(self.left(stopped.err().unwrap_or(problem)));
         }
         let begun = Instant::now();
         let findings = match service.verify() {
@@ -127,16 +136,12 @@ impl<'a> Made<'a> {
         Ok(if findings.is_empty() { Code::Done } else { Code::Failed })
     }
 
-    /// Stores that the instance looks for where the old one has its own: databases may hold whole paths.
-    fn strays(&mut self, job: &RestoreJob<'_>) -> std::result::Result<Vec<String>, FreezeError> {
-        let recorded = job.stored.snapshot.roots.iter();
-        let old: Vec<_> = recorded.map(|root| PathBuf::from(&*String::from_utf8_lossy(&root.path))).collect();
-        let new = self.plan.others.iter().map(|(_, path)| path.as_path());
-        let new: Vec<_> = new.chain([Path::new(&self.plan.base), &self.directory]).collect();
-        let strays = |path: &String| {
-            let path = Path::new(path);
-            old.iter().any(|old| path.starts_with(old)) && !new.iter().any(|new| path.starts_with(new))
-        };
+    /// Stores that the instance looks for elsewhere than where it was restored: databases may hold whole paths, as those of the
+    /// old instance. A path that is not whole is below the base directory.
+    fn strays(&mut self) -> std::result::Result<Vec<String>, FreezeError> {
+        let new = self.plan.others.iter().map(|(_, path)| path.to_string_lossy());
+        let new: Vec<_> = new.chain([self.plan.base.as_str().into(), self.directory.to_string_lossy()]).collect();
+        let strays = |path: &String| is_whole(path) && !new.iter().any(|new| is_below(path, new));
         let stores = self.instance.stores()?.into_iter();
         let strays = stores.filter(|store| {
             [&store.database_path, &store.content_path, &store.index_path].into_iter().flatten().any(strays)
@@ -159,7 +164,7 @@ impl<'a> Made<'a> {
         let state = state.map_or("in a state that it does not tell", Status::word);
         Error::Left {
             stands: format!(
-                "instance {id} was made, and is {state}; its base directory is {}",
+                "instance {id} was made, or may have been, and is {state}; its base directory is {}",
                 self.directory.display()
             ),
             next: format!(
@@ -170,6 +175,18 @@ impl<'a> Made<'a> {
             cause: Box::new(cause),
         }
     }
+}
+
+/// Whether a path of the server, on whichever system it runs, begins at a root or a drive.
+fn is_whole(path: &str) -> bool {
+    path.starts_with(['/', '\\']) || path.as_bytes().get(1) == Some(&b':')
+}
+
+/// Whether a path of the server is a directory or below it, whatever its separators and, as on Windows, its case.
+fn is_below(path: &str, directory: &str) -> bool {
+    let plain = |path: &str| path.replace('\\', "/").to_lowercase();
+    let (path, directory) = (plain(path), plain(trimmed(directory)));
+    path.strip_prefix(&directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A path without the separators at its end.

@@ -29,6 +29,8 @@ pub struct Plan<'a> {
     pub base: String,
     /// Where it stands on this host.
     pub directory: PathBuf,
+    /// The command line says where the base directory is on this host.
+    is_named: bool,
     /// Where the other roots go.
     pub others: Vec<(String, PathBuf)>,
 }
@@ -68,10 +70,12 @@ impl<'a> Plan<'a> {
             args.to.clone().or(beside).ok_or_else(|| {
                 Error::Misuse("nothing says where the new base directory is: add --to DIR".to_owned())
             })?;
-        let directory = place(&root.name).unwrap_or_else(|| base.clone());
+        let named = place(&root.name);
+        let is_named = named.is_some();
+        let directory = named.unwrap_or_else(|| base.clone());
         let config = MailstoreConfig { instance_id: id.to_owned(), ..like.clone() };
         let base = base.to_string_lossy().into_owned();
-        Ok(Self { id, like: like.clone(), config, root: root.name.clone(), base, directory, others })
+        Ok(Self { id, like: like.clone(), config, root: root.name.clone(), base, directory, is_named, others })
     }
 
     /// Where the roots go, with the base directory here.
@@ -87,9 +91,8 @@ impl<'a> Plan<'a> {
     /// The command that goes on with an instance that was made.
     pub fn next(&self, base: &Path) -> String {
         let typed = world::command_line();
-        let roots = typed.iter().any(|word| word.to_string_lossy().starts_with("--root"));
         let mut words = without(&typed, &["--into-new-instance", "--to"]);
-        if !roots || !words.iter().any(|word| word.to_string_lossy().contains(&format!("{}=", self.root))) {
+        if !self.is_named {
             words.extend(["--root".into(), root_option(&self.root, base)]);
         }
         words.push("--in-place".into());
