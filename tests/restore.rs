@@ -6,6 +6,7 @@ mod exchange;
 mod held;
 mod in_place;
 mod kill;
+mod mounts;
 mod new_instance;
 mod programs;
 mod random;

@@ -110,7 +110,7 @@ fn every_root_goes_where_it_is_told() {
     scene.simulator.set(|switches| switches.stores_below = Some(old));
     let line = ["--into-new-instance", "cust02", "--root", &root];
     let outcome = scene.run(&line).expect(1);
-    outcome.said(&["stores 2026-11 in directories of the old instance", "stopped at once", "SetStorePath"]);
+    outcome.said(&["stores 2026-11 outside of what was restored", "stopped at once", "SetStorePath"]);
     assert_eq!(scene.simulator.status("cust02"), Some(Status::Stopped));
     assert!(differences(&exact, &state(&scene.home.path("srv/cust02"))).is_empty());
     assert_eq!(fs::read_to_string(new.join("2015.dat")).unwrap(), "old mail");

@@ -193,3 +193,29 @@ fn what_is_always_to_be_read_is_read_in_every_window() {
     assert_eq!(hot("always-read = [\"/base/*.map\"]"), (1, 5000));
     assert_eq!(hot(""), (0, 0));
 }
+
+/// A further link whose path is new belongs to a first one that the window passed over, because nothing of it has changed.
+#[test]
+fn a_directory_of_links_may_be_renamed_until_the_freeze() {
+    let home = Home::with_repository();
+    for name in ["base/a/empty", "base/a/linked", "store/file"] {
+        write(home.path("live").join(name), if name.ends_with("empty") { "" } else { "content" });
+    }
+    fs::create_dir(home.path("live/base/m")).unwrap();
+    for name in ["empty", "linked"] {
+        fs::hard_link(home.path("live/base/a").join(name), home.path("live/base/m").join(name)).unwrap();
+    }
+    write(home.path("live/base/z"), noise(1, 100));
+    settle();
+    let site = Site::new(home, Rest, "");
+    let (control, base) = (site.home.path("control"), site.home.path("live/base"));
+    let base_ = base.display();
+    let freeze = format!("mv '{base_}/m' '{base_}/n'; echo more >>'{base_}/z'; exec '{}/freeze.sh'", control.display());
+    site.configure(&format!(
+        "[instance.freezer]\nkind = \"command\"\nfreeze = [\"/bin/sh\", \"-ec\", {freeze:?}]\nthaw = [{:?}]\n",
+        control.join("thaw.sh"),
+    ));
+    let outcome = site.night().expect(0);
+    assert_eq!(snapshot(&outcome)["verdict"], "application", "{outcome}");
+    site.expect_restored(&outcome, &state(&site.home.path("live")));
+}

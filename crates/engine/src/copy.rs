@@ -144,10 +144,18 @@ impl<'a> Copying<'a> {
         let instance = stored.snapshot.instance.clone();
         let who = Who { host: job.host.to_owned(), instance, now: (job.clock)() };
         let session = Session::begin_as(Arc::clone(repository), Arc::clone(index), job.level, Some(&who))?;
+        let known = self.from.index.generation()?;
         let base = self.base(stored);
         let moved = entries::copy(self.from, self.to, stored, base, &session, job.threads, progress);
         progress.enter(Phase::Committing);
         let (moved, closed) = close(session, moved)?;
+        // A prune of the source may have moved what was looked for: then it is not lost.
+        if moved.missing_count > 0 {
+            self.from.index.sync(&self.from.repository)?;
+            if self.from.index.generation()? != known {
+                return Err(Error::SourceMoved);
+            }
+        }
         let original = &stored.snapshot;
         // What happened that night stays; what is new is told of this repository.
         let Totals { entries, files, directories, others, bytes, .. } = moved.totals;

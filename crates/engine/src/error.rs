@@ -101,6 +101,9 @@ pub enum Error {
     /// The window was longer than it may be, or somebody else thawed in it.
     #[error("the instance was thawed before everything was read: the window took longer than max-freeze allows")]
     WindowExceeded,
+    /// While a snapshot was copied, a prune of the source deleted packs that it was read from.
+    #[error("a prune of the repository that is copied from has moved what was being read; run the copy again")]
+    SourceMoved,
     /// The two walks over one listing decided differently: the repository failed between them.
     #[error("{} was not read in the freeze window, probably because the repository answered otherwise then; run the backup again", String::from_utf8_lossy(.0))]
     NotCaptured(Vec<u8>),

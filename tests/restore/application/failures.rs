@@ -101,7 +101,7 @@ fn a_restore_that_fails_leaves_the_instance_stopped() {
     for number in 0..6 {
         let _ = fs::remove_file(scene.base.join(format!("Data/2018-11/Content/{number:08x}.dat")));
     }
-    let outcome = scene.run(&["--in-place", "--stop-start", "--json"]).expect(3);
+    let outcome = scene.run(&["--in-place", "--stop-start", "--json"]).expect(1);
     assert_eq!(outcome.json()["applications"][0]["state"], "stopped", "{outcome}");
     outcome.said(&["cust01 is left stopped, with its directories partly", "by hand"]);
     assert!(!scene.resident.runs());

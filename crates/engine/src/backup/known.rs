@@ -2,9 +2,11 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use icecore_format::entry::{Content, Entry, File, Node, Piece, Timestamp, compare_paths};
-use icecore_format::manifest::{Entries, ManifestReader, ReadError, ReadFault, Root, pieces};
+use icecore_format::id::ChunkId;
+use icecore_format::manifest::{BlockSource, Entries, ManifestReader, ReadError, ReadFault, Root, pieces};
 use icecore_repo::{ChunkReader, Index};
 use icecore_source::{Kind, Stat};
 
@@ -180,14 +182,41 @@ fn forget(index: &Index, error: &ReadError<icecore_repo::Error>) {
     }
 }
 
-/// Whether every chunk of a file that would be carried over still stands in the index.
+/// Whether everything of a file that would be carried over, its list of pieces too, stands in packs that may be relied on.
 pub(crate) fn is_stored(index: &Index, reader: &ChunkReader, content: &Content) -> bool {
-    pieces(reader, content).all(|piece| match piece {
+    pieces(&Relied(reader), content).all(|piece| match piece {
         Ok(Piece::Chunk { id, .. }) => reader.counts_as_stored(&id),
         Ok(Piece::Hole { .. }) => true,
         Err(error) => {
-            forget(index, &error);
+            let lost = match error.fault.as_ref() {
+                ReadFault::Source(Unrelied::Lost(source)) => source.is_loss(),
+                ReadFault::Source(Unrelied::Marked) => false,
+                ReadFault::Block(_) => true,
+            };
+            if lost {
+                let _ = index.forget_chunk(&error.block);
+            }
             false
         }
     })
+}
+
+/// Gives only blocks that no later prune can take away unseen: a list that is carried over is not stored again.
+struct Relied<'r>(&'r ChunkReader);
+
+#[derive(Debug, thiserror::Error)]
+enum Unrelied {
+    #[error("it stands only where a prune will delete it")]
+    Marked,
+    #[error(transparent)]
+    Lost(icecore_repo::Error),
+}
+
+impl BlockSource for Relied<'_> {
+    type Error = Unrelied;
+
+    fn block(&self, id: &ChunkId) -> Result<Arc<[u8]>, Unrelied> {
+        let bytes = self.0.block(id).map_err(Unrelied::Lost)?;
+        if self.0.counts_as_stored(id) { Ok(bytes) } else { Err(Unrelied::Marked) }
+    }
 }

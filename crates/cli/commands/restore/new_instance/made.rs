@@ -162,11 +162,10 @@ impl<'a> Made<'a> {
         let id = self.plan.id;
         let state = self.service().and_then(|mut service| service.state());
         let state = state.map_or("in a state that it does not tell", Status::word);
+        // Without a first step that was done, an answer was lost.
+        let made = if self.steps.is_empty() { "may have been made" } else { "was made" };
         Error::Left {
-            stands: format!(
-                "instance {id} was made, or may have been, and is {state}; its base directory is {}",
-                self.directory.display()
-            ),
+            stands: format!("instance {id} {made}, and is {state}; its base directory is {}", self.directory.display()),
             next: format!(
                 "stop it if it runs, go on with `{}`, and start it; or delete the instance, and run the same command \
                  again",
