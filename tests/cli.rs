@@ -28,6 +28,7 @@ fn every_command(home: &Home) -> Vec<Vec<std::ffi::OsString>> {
         args!["ls", "latest"].into(),
         args!["restore", "latest", "--to", at("to")].into(),
         args!["forget", "--keep-last", "1", "--dry-run"].into(),
+        args!["prune", "--dry-run"].into(),
         args!["check"].into(),
         args!["check", "--read-data"].into(),
         args!["check", "--no-key"].into(),
