@@ -72,3 +72,14 @@ fn forget_prunes_when_asked_and_senseless_options_are_refused() {
         home.run(wrong).expect(2);
     }
 }
+
+#[test]
+fn what_was_forgotten_is_told_although_the_prune_is_refused() {
+    let home = forgotten();
+    home.backup(&home.path("live"), &[]);
+    fs::write(home.repository().join("snapshots/stray"), "no record").unwrap();
+    let run = home.run(["forget", "--keep-last", "1", "--prune", "--json"]).expect(1);
+    let done = run.json();
+    assert_eq!(number(&done["forgotten"]), 1, "{done}");
+    assert!(done["prune"]["error"]["message"].as_str().unwrap().contains("nothing was deleted"), "{done}");
+}

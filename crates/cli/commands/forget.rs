@@ -12,7 +12,7 @@ use super::{catalogue, find, open, prune};
 use crate::args::ForgetArgs;
 use crate::config::Keep;
 use crate::error::{Error, Result};
-use crate::exit::Code;
+use crate::exit::{self, Code};
 use crate::output::human::{self, Align, Table};
 use crate::output::{Output, json, progress};
 use crate::settings::Settings;
@@ -38,16 +38,18 @@ pub fn run(args: &ForgetArgs, settings: &Settings, output: &mut Output) -> Resul
         print(&decisions, &catalogue, output)?;
         summarise(args, &decisions, &outlook, output)?;
     }
-    let pruned = args.prune.then(|| prune::after_forget(&opened.archive, output)).transpose()?;
+    let pruned = args.prune.then(|| prune::after_forget(&opened.archive, output));
     if json {
         let mut document = document(args, &decisions, &catalogue, &outlook);
         if let (Some(report), Value::Object(fields)) = (&pruned, &mut document) {
-            fields.insert("prune".to_owned(), prune::document(report));
+            // What was forgotten is told also if the prune was refused.
+            let said = report.as_ref().map_or_else(|error| json::error(&exit::sort(error)), prune::document);
+            fields.insert("prune".to_owned(), said);
         }
         output.document(document)?;
     }
     let code = Code::partial_if(!catalogue.damaged.is_empty());
-    Ok(pruned.map_or(code, |report| code.worst(prune::code(&report))))
+    Ok(pruned.transpose()?.map_or(code, |report| code.worst(prune::code(&report))))
 }
 
 /// What becomes of which snapshot.

@@ -55,7 +55,7 @@ fn perform(options: &PruneOptions, archive: &Archive, output: &mut Output) -> Re
     let report = progress::attend(show, |progress| archive.prune(options, &time::now, progress))??;
     report.damaged.iter().for_each(|damage| output.warn(format_args!("kept: {damage}")));
     if !output.manner().json && !output.manner().quiet {
-        summarise(&report, output)?;
+        summarise(&report, options.now, output)?;
     }
     Ok(report)
 }
@@ -71,7 +71,7 @@ fn options(args: &PruneArgs) -> PruneOptions {
 }
 
 fn undo(archive: &Archive, output: &mut Output) -> Result<Code> {
-    let (back, late) = archive.undo_prune(time::now())?;
+    let (back, late) = archive.undo_prune(&time::now)?;
     if output.manner().json {
         output.document(json!({ "undone": back, "too_late": late }))?;
         return Ok(Code::Done);
@@ -119,7 +119,7 @@ fn rest(plan: &PrunePlan, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "kept: {dead} of {all} that nothing needs, among what is needed")
 }
 
-fn summarise(report: &PruneReport, out: &mut dyn Write) -> io::Result<()> {
+fn summarise(report: &PruneReport, at_once: bool, out: &mut dyn Write) -> io::Result<()> {
     let plan = &report.plan;
     if report.deleted > 0 {
         let packs = human::counted(report.deleted, "pack", "packs");
@@ -128,7 +128,8 @@ fn summarise(report: &PruneReport, out: &mut dyn Write) -> io::Result<()> {
     if report.copied > 0 {
         writeln!(out, "copied {} that is needed out of packs that go", human::bytes(report.copied))?;
     }
-    if report.marked > report.deleted
+    if report.marked > 0
+        && !at_once
         && let Some(until) = report.marked_until
     {
         let packs = human::counted(report.marked, "pack", "packs");
@@ -181,4 +182,20 @@ pub fn document(report: &PruneReport) -> Value {
         "cut_short": report.cut_short,
         "damaged": report.damaged,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_marked_is_told_also_when_more_is_deleted() {
+        let marked_until = Some(time::now());
+        let report = PruneReport { deleted: 3, marked: 2, marked_until, ..PruneReport::default() };
+        for (at_once, is_told) in [(false, true), (true, false)] {
+            let mut out = Vec::new();
+            summarise(&report, at_once, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap().contains("marked 2 packs"), is_told);
+        }
+    }
 }

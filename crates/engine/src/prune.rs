@@ -36,9 +36,9 @@ impl Archive {
     }
 
     /// Takes marks back that nobody can have acted on yet. Gives the packs that count as stored again, and those for which it is
-    /// too late.
-    pub fn undo_prune(&self, now: Timestamp) -> Result<(u64, u64)> {
-        Ok(prune::undo(&self.repository, &self.index, now)?)
+    /// too late. The clock is read before each mark is taken back.
+    pub fn undo_prune(&self, clock: &dyn Fn() -> Timestamp) -> Result<(u64, u64)> {
+        Ok(prune::undo(&self.repository, &self.index, clock)?)
     }
 }
 

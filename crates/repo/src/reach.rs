@@ -145,6 +145,31 @@ impl Reach {
         Ok((freed, damaged))
     }
 
+    /// Holds the counts as they are for as long as this lives, whatever other processes of this host change meanwhile. Not if they are not exactly those of `present`, every block of them read: somebody was
+    /// faster, and [`Reach::update`] helps.
+    pub(crate) fn hold(&mut self, present: &[Stored]) -> Result<bool> {
+        let fail = fail_at(&self.path);
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK").map_err(&fail)?;
+        }
+        // The index is held too from when it is read on.
+        self.connection.execute_batch("BEGIN DEFERRED").map_err(&fail)?;
+        let counts = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, u64>(0)).map_err(&fail);
+        // The first of these reads is where the counts stand still.
+        let mut is_exact = counts("SELECT count(*) FROM main.blocks WHERE opened = 0")? == 0
+            && counts("SELECT count(*) FROM main.snapshots")? == present.len() as u64;
+        if is_exact {
+            let mut find = self.connection.prepare("SELECT 1 FROM main.snapshots WHERE id = ?").map_err(&fail)?;
+            for stored in present {
+                is_exact &= find.exists([stored.id.as_bytes()]).map_err(&fail)?;
+            }
+        }
+        if !is_exact {
+            self.connection.execute_batch("ROLLBACK").map_err(&fail)?;
+        }
+        Ok(is_exact)
+    }
+
     /// A snapshot with a block that could not be read, if there is one.
     pub(crate) fn closed_in(&self) -> Result<Option<SnapshotId>> {
         let sql = "SELECT s.id FROM snapshots s JOIN blocks b ON b.id = s.root WHERE b.opened = 0 LIMIT 1";

@@ -14,6 +14,7 @@ mod repack;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,9 +25,10 @@ use icecore_format::id::PackId;
 use icecore_format::mark::Stage;
 
 pub use self::plan::{MaxUnused, PackBytes, PrunePlan, plan};
+pub use self::undo::undo;
 use crate::error::{Error, Result};
 use crate::index::Index;
-use crate::marks::{self, GRACE, LEAST_GRACE, SKEW, later};
+use crate::marks::{self, GRACE, LEAST_GRACE, later};
 use crate::reach::{Reach, Usage};
 use crate::reader::ChunkReader;
 use crate::repository::Repository;
@@ -125,6 +127,9 @@ pub struct PruneReport {
     pub cut_short: bool,
 }
 
+/// How often counts that other processes change meanwhile are made again.
+const COUNTED: usize = 5;
+
 /// What is there, and what of it is needed.
 struct View {
     /// When it was looked at.
@@ -169,38 +174,10 @@ pub fn prune(
         report.deleted += second.deleted;
         report.freed += second.freed;
         report.damaged.extend(second.damaged);
+        report.cut_short |= second.cut_short;
         report.plan.kept_dead = second.plan.kept_dead;
     }
     Ok(report)
-}
-
-/// Takes marks back whose packs may still wait for long enough that nobody can have begun to delete them. Gives how many packs no
-/// mark names any more, and how many it is too late for.
-pub fn undo(repository: &Repository, index: &Index, now: Timestamp) -> Result<(u64, u64)> {
-    index.sync_at(repository, now)?;
-    index.learn_marks(repository)?;
-    let marks = index.marks()?;
-    let in_time = |until: Timestamp| later(now, 2 * SKEW) < until;
-    let too_late: BTreeSet<PackId> = marks
-        .iter()
-        .filter(|(_, mark)| mark.stage == Stage::Gone || mark.stage == Stage::Waiting && !in_time(mark.until))
-        .flat_map(|(_, mark)| mark.packs.iter().copied())
-        .collect();
-    let mut back = BTreeSet::new();
-    // Waiting ones first: what is announced alone would wait again from the next prune on.
-    for stage in [Stage::Waiting, Stage::Announced] {
-        for (id, mark) in marks.iter().filter(|(_, mark)| mark.stage == stage) {
-            if mark.packs.iter().any(|pack| too_late.contains(pack)) {
-                continue;
-            }
-            repository.store().delete(&layout::mark(id))?;
-            back.extend(mark.packs.iter().copied());
-        }
-    }
-    index.learn_marks(repository)?;
-    let left = index.marked()?;
-    back.retain(|pack| !left.contains(pack));
-    Ok((back.len() as u64, left.len() as u64))
 }
 
 /// Whether this may be done at all.
@@ -247,15 +224,8 @@ fn look(
     if let Some(damage) = catalogue.damaged.first() {
         return Err(refuse(damage, "`icecore repair` or `icecore forget` it first"));
     }
-    let mut reach = Reach::open(index)?;
-    let reader = ChunkReader::new(repository, index)?;
-    let damaged = reach.update(&reader, &catalogue.snapshots, &mut || watch(PruneStep::Block))?;
-    if let Some(damage) = damaged.first() {
-        let of = reach.closed_in()?.map_or(String::new(), |id| format!(" of snapshot {}", id.short()));
-        return Err(refuse(&format!("{damage}{of}"), "`icecore repair` the snapshot or `icecore forget` it first"));
-    }
     index.meet_packs(at.seconds)?;
-    let usage = reach.usage()?;
+    let (reach, usage) = count(repository, index, &catalogue, watch)?;
     if let Some((chunk, count)) = usage.missing {
         let what = format!("{count} chunks that snapshots need, {chunk} among them, stand in no pack of the index");
         return Err(refuse(
@@ -267,6 +237,36 @@ fn look(
     let oldest = sessions.iter().find(|(_, record)| sign::lives(record, at)).map(|(_, record)| record.started);
     let plan = plan(&usage.packs, &index.dropped()?, &index.marks()?, options, oldest, at);
     Ok(View { at, reach, usage, plan })
+}
+
+/// Counts what the snapshots need, and holds the counts.
+fn count(
+    repository: &Arc<Repository>,
+    index: &Index,
+    catalogue: &Catalogue,
+    watch: Watch<'_>,
+) -> Result<(Reach, Usage)> {
+    let mut reach = Reach::open(index)?;
+    let reader = ChunkReader::new(repository, index)?;
+    for _ in 0..COUNTED {
+        let damaged = reach.update(&reader, &catalogue.snapshots, &mut || watch(PruneStep::Block))?;
+        if let Some(damage) = damaged.first() {
+            let of = reach.closed_in()?.map_or(String::new(), |id| format!(" of snapshot {}", id.short()));
+            return Err(refuse(&format!("{damage}{of}"), "`icecore repair` the snapshot or `icecore forget` it first"));
+        }
+        if !reach.hold(&catalogue.snapshots)? {
+            continue;
+        }
+        let usage = reach.usage()?;
+        // The same counts without the index, whose log could not be shortened for as long as it is held.
+        if reach.hold(&catalogue.snapshots)? {
+            return Ok((reach, usage));
+        }
+    }
+    Err(refuse(
+        "other commands of this host count for other snapshots at the same time",
+        "run it again when they have ended",
+    ))
 }
 
 fn refuse(what: &str, way_out: &str) -> Error {
@@ -281,6 +281,10 @@ fn run(
     watch: Watch<'_>,
 ) -> Result<PruneReport> {
     let view = look(repository, index, options, clock, watch)?;
+    if options.now && !view.plan.due.is_empty() {
+        // To look may have taken long: a session that began meanwhile is seen now.
+        permit(repository, options, clock())?;
+    }
     let bytes = view.plan.due.iter().chain(&view.plan.repack).map(|pack| pack.size).sum();
     watch(PruneStep::Packs(bytes))?;
     for spent in &view.plan.spent {
@@ -289,8 +293,26 @@ fn run(
     forget_dead_sessions(repository, view.at)?;
     let mut report = PruneReport { plan: view.plan.clone(), ..PruneReport::default() };
     sweep::sweep(repository, index, &view, options, clock, watch, &mut report)?;
-    let copied = repack::repack(repository, index, &view, options, clock, watch, &mut report)?;
-    let to_mark: Vec<&PackBytes> = view.plan.mark.iter().chain(&copied).collect();
+    let repacked = repack::repack(repository, index, &view, options, clock, watch, &mut report)?;
+    let mut dead = view.plan.mark.clone();
+    if !repacked.lost.is_empty() {
+        repack::forget_lost(repository, index, &view.reach, &repacked.lost)?;
+        // Packs that seemed dead because what they hold stood there too may be all there is.
+        match look(repository, index, options, clock, watch) {
+            Ok(again) => {
+                let live: BTreeSet<PackId> =
+                    again.usage.packs.iter().filter(|pack| pack.is_live).map(|pack| pack.id).collect();
+                dead.retain(|pack| !live.contains(&pack.id));
+            }
+            Err(Error::Refused(_)) => {
+                dead.clear();
+                let what = "packs that seemed unneeded: it is no longer certain what is needed; `icecore repair` first";
+                report.damaged.push(what.to_owned());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let to_mark: Vec<&PackBytes> = dead.iter().chain(&repacked.whole).collect();
     report.marked = to_mark.len() as u64;
     report.marked_bytes = to_mark.iter().map(|pack| pack.size).sum();
     let fresh: BTreeSet<PackId> = to_mark.iter().map(|pack| pack.id).collect();

@@ -174,11 +174,15 @@ fn fates(marks: &[(MarkId, Mark)], options: &PruneOptions, now: Timestamp) -> Ha
     fates
 }
 
+/// After which a mark has been durable for 2E whoever put it: its time was read before, by another clock, and to put it takes a
+/// call; seconds.
+const REPLACED: i64 = 4 * SKEW;
+
 /// Marks that a later stage has replaced long enough ago that no listing can have missed both, and marks of packs that are
 /// gone for so long that nobody relies on them any more.
 fn spent(marks: &[(MarkId, Mark)], indexed: &BTreeSet<PackId>, now: Timestamp) -> Vec<MarkId> {
     let mut replaced: HashMap<PackId, Stage> = HashMap::new();
-    for (_, mark) in marks.iter().filter(|(_, mark)| later(mark.at, 2 * SKEW) <= now) {
+    for (_, mark) in marks.iter().filter(|(_, mark)| later(mark.at, REPLACED) <= now) {
         for pack in &mark.packs {
             let stage = replaced.entry(*pack).or_insert(mark.stage);
             *stage = mark.stage.max(*stage);

@@ -10,8 +10,9 @@ use icecore_format::pack::PackKind;
 
 use super::{PackBytes, PruneOptions, PruneReport, PruneStep, View, Watch};
 use crate::error::{Error, Result};
-use crate::index::{Index, Lookup};
+use crate::index::{Index, Location, Lookup};
 use crate::reach::Reach;
+use crate::reader::ChunkReader;
 use crate::repository::Repository;
 use crate::rescue;
 use crate::session::{ChunkWriter, Session};
@@ -20,7 +21,16 @@ use crate::sign::Who;
 /// zstd's level for what is compressed again.
 const LEVEL: i32 = 3;
 
-/// Copies what is needed out of packs; gives those of which all is copied.
+/// What became of packs that were to be copied from.
+#[derive(Default)]
+pub(super) struct Copied {
+    /// All that is needed of them is copied.
+    pub(super) whole: Vec<PackBytes>,
+    /// Something of them could not be had.
+    pub(super) lost: Vec<PackId>,
+}
+
+/// Copies what is needed out of packs, and tells what stays in those that could not be copied.
 pub(super) fn repack(
     repository: &Arc<Repository>,
     index: &Arc<Index>,
@@ -29,17 +39,19 @@ pub(super) fn repack(
     clock: &dyn Fn() -> Timestamp,
     watch: Watch<'_>,
     report: &mut PruneReport,
-) -> Result<Vec<PackBytes>> {
+) -> Result<Copied> {
     let plan = &view.plan;
     let mut doomed: HashSet<PackId> = index.marked()?;
     doomed.extend(plan.mark.iter().chain(&plan.repack).map(|pack| pack.id));
     let copied = copy(repository, index, view, &plan.repack, doomed, options, clock, watch, report)?;
-    report.repacked = copied.len() as u64;
+    report.repacked = copied.whole.len() as u64;
+    let dead = |packs: &[PackBytes]| packs.iter().map(|pack| pack.dead).sum::<u64>();
+    report.plan.kept_dead += dead(&plan.repack) - dead(&copied.whole);
     Ok(copied)
 }
 
 /// Copies out of `from` what is needed and stands in no pack but `doomed` ones, until the time is over. Everything that was
-/// copied is durable and named by a fragment on return. Gives the packs of which all is copied; the report names the others.
+/// copied is durable and named by a fragment on return. The report names what is damaged.
 #[allow(clippy::too_many_arguments, reason = "one story, told in two places")]
 pub(super) fn copy(
     repository: &Arc<Repository>,
@@ -51,9 +63,9 @@ pub(super) fn copy(
     clock: &dyn Fn() -> Timestamp,
     watch: Watch<'_>,
     report: &mut PruneReport,
-) -> Result<Vec<PackBytes>> {
+) -> Result<Copied> {
     if from.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Copied::default());
     }
     let who = Who { host: options.host.clone(), instance: "prune".to_owned(), now: clock() };
     // With --now, the record would be found by this prune itself; nothing else is to run beside it anyway.
@@ -61,7 +73,7 @@ pub(super) fn copy(
     let copied = (|| {
         let mut writer = session.writer()?;
         let mut copying = Copying { reach: &view.reach, lookup: index.lookup()?, doomed, done: HashSet::new() };
-        let mut whole = Vec::new();
+        let mut copied = Copied::default();
         for pack in from {
             if options.until.is_some_and(|until| Instant::now() >= until) {
                 report.cut_short = true;
@@ -72,23 +84,61 @@ pub(super) fn copy(
             match copying.pack(repository, (pack.id, kind, pack.size), &mut writer) {
                 Ok(bytes) => {
                     report.copied += bytes;
-                    whole.push(*pack);
+                    copied.whole.push(*pack);
                 }
                 // Another prune was faster, and copied what it had to.
-                Err(Error::Store(error)) if error.is_not_found() => {}
-                Err(error) if error.is_loss() => report.damaged.push(error.to_string()),
+                Err(Error::Store(error)) if error.is_not_found() => copied.lost.push(pack.id),
+                Err(error) if error.is_loss() => {
+                    copied.lost.push(pack.id);
+                    report.damaged.push(error.to_string());
+                }
                 Err(error) => return Err(error),
             }
             watch(PruneStep::Pack(pack.size))?;
         }
         writer.finish()?;
-        Ok(whole)
+        Ok(copied)
     })();
     // Also after a failure: what was stored is named.
     let closed = session.close();
-    let whole = copied?;
+    let copied = copied?;
     closed?;
-    Ok(whole)
+    Ok(copied)
+}
+
+/// Forgets of packs that could not be copied those frames that cannot be read and hold something needed that stands in another
+/// pack too: from now on it counts as needed there. What stands nowhere else stays known, to be told of and repaired.
+pub(super) fn forget_lost(repository: &Arc<Repository>, index: &Index, reach: &Reach, packs: &[PackId]) -> Result<()> {
+    let reader = ChunkReader::new(repository, index)?;
+    let lookup = index.lookup()?;
+    let mut plain = Vec::new();
+    for pack in packs {
+        let held = index.held(pack)?;
+        let mut lost = Vec::new();
+        for frame in index.frames(pack)? {
+            let chunks = held.get(&frame.ordinal).map_or(&[][..], Vec::as_slice);
+            let read = reader.read_frame(&frame, &mut plain).and_then(|()| {
+                chunks.iter().try_for_each(|chunk| {
+                    let at = Location { frame, offset: chunk.offset, len: chunk.len };
+                    reader.verified(&chunk.id, &at, &plain).map(drop)
+                })
+            });
+            match read {
+                Ok(()) => continue,
+                Err(error) if error.is_loss() || matches!(error, Error::WrongIndex { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            for chunk in chunks {
+                if reach.is_needed(&chunk.id)? && lookup.locate(&chunk.id)?.iter().any(|at| at.frame.pack != *pack) {
+                    lost.push((*pack, frame.ordinal));
+                    break;
+                }
+            }
+        }
+        // One pack after the other, so that of two bad places one stays known.
+        index.forget_frames(&lost)?;
+    }
+    Ok(())
 }
 
 /// Decides chunk by chunk what is copied.
@@ -108,13 +158,15 @@ impl Copying<'_> {
         writer: &mut ChunkWriter,
     ) -> Result<u64> {
         let (reach, lookup, doomed, done) = (self.reach, &self.lookup, &self.doomed, &mut self.done);
-        let mut fresh = Vec::new();
+        let mut fresh = HashSet::new();
         let result = rescue::pack(repository, pack, writer, &mut |id| {
             if done.contains(id) || fresh.contains(id) || !reach.is_needed(id)? {
                 return Ok(false);
             }
             let stands = lookup.locate(id)?.iter().any(|at| !doomed.contains(&at.frame.pack));
-            fresh.extend((!stands).then_some(*id));
+            if !stands {
+                fresh.insert(*id);
+            }
             Ok(!stands)
         });
         // Of a pack that could not be copied whole nothing is taken for copied: it stays.

@@ -35,12 +35,12 @@ pub(super) fn sweep(
     let (needed, dead): (Vec<PackBytes>, Vec<PackBytes>) = due.iter().partition(|pack| live.contains(&pack.id));
     let copied = copy(repository, index, view, &needed, index.marked()?, options, clock, watch, report)?;
     // What could not be had from one may stand in another.
-    let dead = if copied.len() == needed.len() {
+    let dead = if copied.whole.len() == needed.len() {
         dead
     } else {
-        copy(repository, index, view, &dead, index.marked()?, options, clock, watch, report)?
+        copy(repository, index, view, &dead, index.marked()?, options, clock, watch, report)?.whole
     };
-    let mut going: Vec<PackBytes> = dead.into_iter().chain(copied).collect();
+    let mut going: Vec<PackBytes> = dead.into_iter().chain(copied.whole).collect();
     going.sort();
     let mut ids: BTreeSet<PackId> = going.iter().map(|pack| pack.id).collect();
     unindex(repository, index, &mut ids, view.at, clock, report)?;

@@ -2,6 +2,7 @@
 
 mod crash;
 mod economy;
+mod holes;
 mod interleavings;
 mod stale;
 
@@ -190,8 +191,8 @@ fn marks_are_undone_only_while_nobody_can_have_acted_on_them() {
     catalogue::forget(&host.repository, &first).unwrap();
     let marked = host.prune(&options(), at(1)).unwrap().marked;
     assert!(marked > 0);
-    assert_eq!(undo(&host.repository, &host.index, at(22 * HOUR + 2)).unwrap(), (0, marked));
-    assert_eq!(undo(&host.repository, &host.index, at(21 * HOUR)).unwrap(), (marked, 0));
+    assert_eq!(undo(&host.repository, &host.index, &|| at(22 * HOUR + 2)).unwrap(), (0, marked));
+    assert_eq!(undo(&host.repository, &host.index, &|| at(21 * HOUR)).unwrap(), (marked, 0));
     assert!(keys(&place.store, "gc").is_empty());
     let packs = keys(&place.store, "packs").len();
     host.back_up("a", &(0..10).collect(), &|| at(3)).unwrap();

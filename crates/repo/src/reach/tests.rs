@@ -165,3 +165,33 @@ fn counts_that_cannot_be_taken_back_are_made_anew() {
     assert_eq!((freed.blocks, freed.chunks, freed.plain_bytes), by_sets(&reader, &left, &gone));
     assert_eq!(freed.chunks, 300);
 }
+
+#[test]
+fn counts_that_are_held_stay_whatever_others_count() {
+    let place = Place::new();
+    commit(&place, &(0..300).collect());
+    commit(&place, &(200..500).collect());
+    let (repository, index) = place.open();
+    let all = Catalogue::load(&repository, &index).unwrap().snapshots;
+    let reader = ChunkReader::new(&repository, &index).unwrap();
+    let (mut reach, mut other) = (Reach::open(&index).unwrap(), Reach::open(&index).unwrap());
+    reach.update(&reader, &all, &mut no_step).unwrap();
+    other.update(&reader, &all[..1], &mut no_step).unwrap();
+    assert!(!reach.hold(&all).unwrap(), "somebody was faster");
+    reach.update(&reader, &all, &mut no_step).unwrap();
+    assert!(reach.hold(&all).unwrap());
+    let usage = reach.usage().unwrap();
+    let is_held = || {
+        let lookup = Connection::open(index.path()).unwrap();
+        lookup.busy_timeout(std::time::Duration::ZERO).unwrap();
+        lookup.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0)).unwrap()
+    };
+    index.meet_packs(7).unwrap();
+    assert!(is_held(), "the usage was read from it");
+    assert!(reach.hold(&all).unwrap());
+    assert!(!is_held(), "the counts alone are");
+    other.update(&reader, &[], &mut no_step).unwrap();
+    assert!(reach.is_needed(&all[1].snapshot.manifest.id).unwrap());
+    assert_eq!(reach.usage().unwrap().missing, usage.missing);
+    assert!(!other.is_needed(&all[1].snapshot.manifest.id).unwrap());
+}

@@ -148,7 +148,9 @@ impl Places {
 
 /// What is needed and stands nowhere.
 fn missing(connection: &Connection) -> rusqlite::Result<Option<(ChunkId, u64)>> {
-    let sql = "SELECT min(id), count(*) FROM (SELECT id FROM main.chunks UNION SELECT id FROM main.blocks) n
+    // Not UNION, which would make a tree of all ids in memory.
+    let sql = "SELECT min(id), count(*) FROM (SELECT id FROM main.chunks UNION ALL
+            SELECT b.id FROM main.blocks b WHERE NOT EXISTS(SELECT 1 FROM main.chunks m WHERE m.id = b.id)) n
         WHERE NOT EXISTS(SELECT 1 FROM idx.chunks c WHERE c.id = n.id)";
     connection.query_row(sql, [], |row| match row.get(1)? {
         0_u64 => Ok(None),
