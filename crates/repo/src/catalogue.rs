@@ -32,6 +32,9 @@ pub struct Catalogue {
 impl Catalogue {
     /// Lists the store; records that were opened before come from the index.
     pub fn load(repository: &Repository, index: &Index) -> Result<Self> {
+        // What is known now was durable before the listing begins: if it is not listed, it is gone. What is listed stays known,
+        // also when it is damaged in the store.
+        let mut cached: HashMap<_, _> = index.cached_snapshots()?.into_iter().collect();
         let mut present = Vec::new();
         let mut catalogue = Self::default();
         repository.store().list(layout::SNAPSHOTS, &mut |listed| {
@@ -41,7 +44,6 @@ impl Catalogue {
             }
             Ok(())
         })?;
-        let mut cached: HashMap<_, _> = index.cached_snapshots()?.into_iter().collect();
         let mut opened = Vec::new();
         for id in present {
             let known = cached.remove(&id).and_then(|record| Snapshot::decode(&record).ok());

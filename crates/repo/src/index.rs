@@ -14,7 +14,8 @@
 //! snapshots(id, record)                   opened records, for instant listing
 //! marks(id, record)                       prune marks that were read
 //! marked(pack, mark)                      packs that they name: nothing in them counts as stored
-//! dropped(pack)                           packs whose rows went although a fragment may name them: lost or damaged ones
+//! dropped(pack)                           packs whose rows went although a fragment may name them: lost or damaged ones; they
+//!                                         stay so until somebody sees them in the store
 //! intact(root, generation)                manifests whose every chunk was found at that generation
 //! verified(id, at)                        when a pack was last read whole and found sound, in seconds since 1970
 //! ```
@@ -22,6 +23,8 @@
 mod care;
 mod marks;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -195,9 +198,12 @@ impl Index {
         Ok(Lookup { connection, path: self.path.clone() })
     }
 
-    /// Records a durable pack.
+    /// Records a durable pack, which the caller put or saw in the store.
     pub fn insert_pack(&self, info: &PackInfo) -> Result<()> {
-        self.write(|transaction| insert_pack(transaction, info).map(drop))
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM dropped WHERE pack = ?", [info.id.as_bytes()])?;
+            insert_pack(transaction, info).map(drop)
+        })
     }
 
     /// The number that grows whenever the index loses packs or learns that some are marked: what was found at a generation may

@@ -131,6 +131,8 @@ pub struct Plan {
     pub adopted: Vec<PackId>,
     /// Packs that fragments name and the store does not have: fragments will not name them any more.
     pub missing: Vec<PackId>,
+    /// The same of packs that a mark names: the next prune sees to their fragments.
+    pub(crate) pruned: Vec<PackId>,
     /// Packs whose whole chunks will be stored again, and which will be set aside.
     pub damaged: Vec<DamagedPack>,
     /// Fragments that cannot be read, a sentence each: they will be set aside.
@@ -179,16 +181,20 @@ impl Lacking {
 pub fn plan(repository: &Arc<Repository>, index: &Index, options: RepairOptions<'_>, watch: Watch<'_>) -> Result<Plan> {
     let mut plan = Plan::default();
     // Listed before packs: whatever a listed snapshot names was durable and named by fragments before.
-    survey::records(repository, index, &mut plan)?;
+    let listed = survey::records(repository, index, &mut plan)?;
     survey::slots(repository, &mut plan)?;
     let scratch = Scratch::beside(index, repository)?;
     survey::objects(repository, &scratch.index, options, watch, &mut plan)?;
+    // Packs may have been read for hours: what prunes copied and took out of the fragments meanwhile.
+    scratch.index.sync(repository)?;
     let catalogue = Catalogue::load(repository, &scratch.index)?;
-    watch(CheckStep::Snapshots(catalogue.snapshots.len() as u64))?;
+    // A snapshot that came meanwhile may need packs that were not listed.
+    let judged: Vec<_> = catalogue.snapshots.iter().filter(|stored| listed.contains(&stored.id)).collect();
+    watch(CheckStep::Snapshots(judged.len() as u64))?;
     let reader = ChunkReader::new(repository, &scratch.index)?;
     let mut manifests = Manifests::new(&reader, watch);
     let mut report = CheckReport::default();
-    for stored in &catalogue.snapshots {
+    for stored in judged {
         let before = (report.finding_count, report.damaged_count);
         manifests.check(&stored.id, &stored.snapshot, &mut report)?;
         if before != (report.finding_count, report.damaged_count) {

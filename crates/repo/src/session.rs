@@ -169,7 +169,7 @@ struct Knowledge {
 impl Knowledge {
     fn of(index: &Index, repository: &Repository) -> Result<Self> {
         let at = index.known();
-        let closed = index.learn_marks(repository)?.closed;
+        let closed = index.learn_new_marks(repository)?.closed;
         Ok(Self { generation: index.generation()?, at, closed })
     }
 }
@@ -312,22 +312,28 @@ impl Closed {
         if index.weak.no_recheck {
             return Ok(());
         }
-        if self.knowledge.closed {
-            return Err(Error::MarksClosed);
-        }
-        while !marks::is_young(self.knowledge.at, clock()) {
+        loop {
+            if self.knowledge.closed {
+                return Err(Error::MarksClosed);
+            }
+            if marks::is_young(self.knowledge.at, clock()) {
+                return Ok(());
+            }
             let before = self.knowledge.generation;
             index.sync_at(repository, clock())?;
             self.knowledge = Knowledge::of(index, repository)?;
-            if self.knowledge.generation != before {
+            if !self.knowledge.closed && self.knowledge.generation != before {
                 self.rescue(root)?;
             }
         }
-        Ok(())
     }
 
-    /// Copies what a manifest needs and stands in marked packs alone.
-    fn rescue(&mut self, root: &ChunkId) -> Result<()> {
+    /// Copies what a manifest needs and stands in marked packs alone. Whoever names in it what was found somewhere, without
+    /// asking whether that counts as stored, does this before the commit.
+    ///
+    /// # Errors
+    /// [`Error::Overtaken`] if something cannot be had any more.
+    pub(crate) fn rescue(&mut self, root: &ChunkId) -> Result<()> {
         let packs = PackWriter::start(&self.shared, Vec::new());
         let writer = ChunkWriter::new(&self.shared, &packs, self.level)?;
         // Waited for in any case: its threads hold what was stored.

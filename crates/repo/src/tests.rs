@@ -7,13 +7,14 @@ use icecore_format::entry::{Content, Entry, File, Meta, Node, Piece, Timestamp};
 use icecore_format::id::ChunkId;
 use icecore_format::keys::{Role, Secret};
 use icecore_format::manifest::{ManifestReader, ManifestWriter};
+use icecore_format::mark::Stage;
 use icecore_format::seal::Entropy;
 use icecore_format::snapshot::{Root, Snapshot, Verdict};
 use icecore_store::{Key, Listed, MemoryStore, Put, Store};
 use icecore_testkit::Recording;
 use tempfile::TempDir;
 
-use crate::{Catalogue, ChunkReader, Error, Index, Repository, Session, slots};
+use crate::{Catalogue, ChunkReader, Error, Index, Repository, Session, layout, marks, slots};
 
 pub(crate) type TestStore = Recording<MemoryStore>;
 
@@ -303,6 +304,8 @@ fn a_wrong_index_is_not_taken_for_damage() {
 /// A store in which something happens right after its fragments were listed.
 struct Meanwhile {
     inner: Arc<TestStore>,
+    /// After its first listing the event happens.
+    directory: &'static str,
     event: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -335,7 +338,7 @@ impl Store for Meanwhile {
         each: &mut dyn FnMut(Listed) -> icecore_store::Result<()>,
     ) -> icecore_store::Result<()> {
         self.inner.list(directory, each)?;
-        if let Some(event) = self.event.lock().unwrap().take_if(|_| directory == "index") {
+        if let Some(event) = self.event.lock().unwrap().take_if(|_| directory == self.directory) {
             event();
         }
         Ok(())
@@ -357,7 +360,8 @@ fn a_fragment_that_is_published_during_a_listing_is_not_taken_for_gone() {
     let stored = Arc::new(Mutex::new(Vec::new()));
     let committed = Arc::clone(&stored);
     let event = move || *committed.lock().unwrap() = commit(&other, 0, 50);
-    let store = Meanwhile { inner: Arc::clone(&place.store), event: Mutex::new(Some(Box::new(event))) };
+    let store =
+        Meanwhile { inner: Arc::clone(&place.store), directory: "index", event: Mutex::new(Some(Box::new(event))) };
     let repository = Arc::new(Repository::open(Arc::new(store), &place.secret).unwrap());
     let index = Index::open(place.state.path(), repository.id()).unwrap();
     assert_eq!(index.sync(&repository).unwrap().dropped, 0);
@@ -367,6 +371,30 @@ fn a_fragment_that_is_published_during_a_listing_is_not_taken_for_gone() {
     for (id, bytes) in &*stored {
         assert_eq!(&reader.chunk(id).unwrap()[..], &bytes[..]);
     }
+}
+
+#[test]
+fn a_mark_that_is_put_and_learned_during_a_listing_is_not_taken_for_gone() {
+    let place = Arc::new(Place::new());
+    commit(&place, 0, 10);
+    let other = Arc::clone(&place);
+    let event = move || {
+        let (repository, index) = other.open();
+        let pack = index.packs().unwrap()[0].0;
+        let now = Timestamp::default();
+        marks::put(&repository, vec![pack], Stage::Waiting, now, now, "host").unwrap();
+        index.learn_marks(&repository).unwrap();
+    };
+    let store = Meanwhile {
+        inner: Arc::clone(&place.store),
+        directory: layout::MARKS,
+        event: Mutex::new(Some(Box::new(event))),
+    };
+    let repository = Arc::new(Repository::open(Arc::new(store), &place.secret).unwrap());
+    let index = Index::open(place.state.path(), repository.id()).unwrap();
+    index.sync(&repository).unwrap();
+    index.learn_marks(&repository).unwrap();
+    assert_eq!(index.marked().unwrap().len(), 1);
 }
 
 #[test]

@@ -33,34 +33,45 @@ impl Index {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
-    /// Lists the marks and reads those that are new here. A mark that names packs of the index begins a new generation. The
-    /// fragments must have been listed before, and not long before (`docs/invariants.md`, "Prune beside backups").
+    /// Lists the marks and reads all of them: nobody may delete by a mark that others cannot read (any more). A mark that names
+    /// packs of the index begins a new generation. The fragments must have been listed before, and not long before
+    /// (`docs/invariants.md`, "Prune beside backups").
     pub(crate) fn learn_marks(&self, repository: &Repository) -> Result<Learned> {
+        self.learn(repository, true)
+    }
+
+    /// The same for whoever deletes nothing: reads only those that are new here.
+    pub(crate) fn learn_new_marks(&self, repository: &Repository) -> Result<Learned> {
+        self.learn(repository, false)
+    }
+
+    fn learn(&self, repository: &Repository, again: bool) -> Result<Learned> {
         let mut learned = Learned::default();
         #[cfg(test)]
         if self.weak.ignore_marks {
             return Ok(learned);
         }
-        let mut present = BTreeSet::new();
+        // What is known now was durable before the listing begins: if it is not listed, it is gone.
+        let known: HashSet<MarkId> = self.marks()?.into_iter().map(|(id, _)| id).collect();
+        let mut present = HashSet::new();
         repository.store().list(layout::MARKS, &mut |listed| {
             present.extend(layout::id_of::<MarkId>(&listed.key));
             Ok(())
         })?;
-        let known: HashSet<MarkId> = self.marks()?.into_iter().map(|(id, _)| id).collect();
         if repository.open_key().is_err() {
             learned.closed = !present.is_empty();
             return Ok(learned);
         }
-        for new in present.iter().filter(|id| !known.contains(id)) {
-            match objects::get_mark(repository, new).and_then(|plain| read(new, &plain).map(|mark| (mark, plain))) {
-                Ok((mark, plain)) => self.write(|transaction| insert(transaction, new, &mark, &plain))?,
+        let mut gone: Vec<MarkId> = known.difference(&present).copied().collect();
+        for id in present.iter().filter(|id| again || !known.contains(id)) {
+            match objects::get_mark(repository, id).and_then(|plain| read(id, &plain).map(|mark| (mark, plain))) {
+                Ok((mark, plain)) => self.write(|transaction| insert(transaction, id, &mark, &plain))?,
                 // Undone, or overtaken by a mark of the next stage, which was there long before this one went.
-                Err(Error::Store(error)) if error.kind == icecore_store::ErrorKind::NotFound => {}
+                Err(Error::Store(error)) if error.kind == icecore_store::ErrorKind::NotFound => gone.push(*id),
                 Err(error @ Error::Damaged { .. }) => learned.damaged.push(error.to_string()),
                 Err(error) => return Err(error),
             }
         }
-        let gone: Vec<_> = known.into_iter().filter(|id| !present.contains(id)).collect();
         if !gone.is_empty() {
             self.write(|transaction| {
                 for mark in &gone {

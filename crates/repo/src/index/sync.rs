@@ -91,13 +91,18 @@ impl Index {
         Ok(synced)
     }
 
-    /// Records that a durable fragment names these packs.
+    /// Records that a durable fragment names these packs. Those that were dropped stay so: a fragment that was written anew says
+    /// nothing about what stands in the store.
     pub(crate) fn insert_fragment(&self, fragment: &FragmentId, packs: &[PackInfo]) -> Result<()> {
         self.write(|transaction| {
             let find = "SELECT fragment FROM fragments WHERE id = ?";
             let found = transaction.query_row(find, [fragment.as_bytes()], |row| row.get(0)).optional()?;
             let row = found.map_or_else(|| fragment_row(transaction, fragment), Ok)?;
+            let mut dropped = transaction.prepare_cached("SELECT 1 FROM dropped WHERE pack = ?")?;
             for info in packs {
+                if dropped.exists([info.id.as_bytes()])? {
+                    continue;
+                }
                 let pack = insert_pack(transaction, info)?;
                 transaction.execute("INSERT OR IGNORE INTO listed VALUES(?, ?)", [row, pack])?;
             }
@@ -135,21 +140,43 @@ impl Index {
         })
     }
 
-    /// Forgets everything but when packs were verified, which is about the store.
-    pub(crate) fn clear(&self) -> Result<()> {
+    /// Forgets what the fragments say, so that all of them are read again. What is about the store stays: when packs were
+    /// verified, the marks (a session of this host that is running relies on them), packs that are lost, and records, of
+    /// which this may be the only copy that is whole. Dropped packs that stand in the store again are dropped no more.
+    pub(crate) fn clear(&self, repository: &Repository) -> Result<()> {
+        let returned = self.returned(repository)?;
         self.write(|transaction| {
+            // With the rest, because the fragments that name them are known only when all are read again.
+            for pack in &returned {
+                transaction.execute("DELETE FROM dropped WHERE pack = ?", [pack.as_bytes()])?;
+            }
             transaction.execute_batch(
                 "DELETE FROM chunks; DELETE FROM frames; DELETE FROM packs; DELETE FROM listed; DELETE FROM fragments;
-                 DELETE FROM snapshots; DELETE FROM intact; DELETE FROM marks; DELETE FROM marked; DELETE FROM dropped; UPDATE meta SET value = value + 1 WHERE key = 'generation';",
+                 DELETE FROM intact; UPDATE meta SET value = value + 1 WHERE key = 'generation';",
             )
         })
+    }
+
+    /// Dropped packs that the store has with the size that their own footers say.
+    fn returned(&self, repository: &Repository) -> Result<Vec<PackId>> {
+        let open_key = repository.open_key()?;
+        let mut returned = Vec::new();
+        for id in self.dropped()? {
+            let Some(size) = repository.store().size(&layout::pack(&id))? else { continue };
+            match read_footer(repository, &open_key, &id, size) {
+                Ok(_) => returned.push(id),
+                Err(error) if error.is_loss() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(returned)
     }
 
     /// Makes the index anew: from the fragments, from the footers of packs that no fragment names, without packs that the
     /// store does not have. Publishes a fragment for what it adopted.
     pub fn rebuild(&self, repository: &Repository, mut progress: impl FnMut(u64, u64)) -> Result<Rebuilt> {
         let open_key = repository.open_key()?;
-        self.clear()?;
+        self.clear(repository)?;
         let synced = self.sync(repository)?;
         self.learn_marks(repository)?;
         let going = self.marked()?;

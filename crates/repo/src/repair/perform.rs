@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::index::{Index, PACKS_PER_FRAGMENT, publish, read_fragment};
 use crate::reader::read_footer;
 use crate::repository::Repository;
-use crate::session::Written;
+use crate::session::{Closed, Written};
 use crate::{layout, objects};
 
 /// A corrected snapshot.
@@ -62,11 +62,13 @@ pub fn perform(
 ) -> Result<Repaired> {
     let mut repaired = Repaired::default();
     let gone: Vec<PackId> = plan.damaged.iter().map(|pack| pack.id).chain(plan.missing.iter().copied()).collect();
-    index.clear()?;
+    index.clear(repository)?;
     index.sync(repository)?;
+    index.learn_marks(repository)?;
     index.forget_packs(&gone)?;
+    forget_pruned(index, plan)?;
     adopt(repository, index, plan, watch, &mut repaired)?;
-    let damaged = salvage(repository, index, plan, options, watch, &mut repaired)?;
+    let (damaged, session) = salvage(repository, index, plan, options, watch, &mut repaired)?;
     for fragment in &plan.fragments {
         watch(CheckStep::Block)?;
         repaired.fragments += u64::from(write_anew(repository, index, fragment, &gone)?);
@@ -74,15 +76,27 @@ pub fn perform(
     for id in damaged {
         set_aside(repository, &layout::pack(&id), &mut repaired)?;
     }
+    // Until here its record says that what it stored is no mere copy of what stands in the damaged packs.
+    drop(session);
     for (id, _) in &plan.damaged_fragments {
         set_aside(repository, &layout::fragment(id), &mut repaired)?;
     }
     index.sync(repository)?;
     for record in &plan.records {
-        put_back(repository, index, record, &mut repaired)?;
+        put_back(repository, index, plan, record, &mut repaired)?;
     }
     correct(repository, index, plan, options, watch, &mut repaired)?;
     Ok(repaired)
+}
+
+/// Forgets what stood in marked packs that the store does not have. The packs stay known, for the next prune takes them out of
+/// their fragments.
+fn forget_pruned(index: &Index, plan: &Plan) -> Result<()> {
+    let mut frames = Vec::new();
+    for pack in &plan.pruned {
+        frames.extend(index.frames(pack)?.into_iter().map(|frame| (frame.pack, frame.ordinal)));
+    }
+    index.forget_frames(&frames)
 }
 
 /// Names the whole packs that no fragment names.
@@ -103,7 +117,7 @@ fn adopt(repository: &Repository, index: &Index, plan: &Plan, watch: Watch<'_>, 
 }
 
 /// Stores the whole chunks of damaged packs in new ones. Gives those that are damaged still: somebody may have put a good copy
-/// back since the plan was made.
+/// back since the plan was made. Gives the session too, whose record must outlive them.
 fn salvage(
     repository: &Arc<Repository>,
     index: &Arc<Index>,
@@ -111,10 +125,12 @@ fn salvage(
     options: RepairOptions<'_>,
     watch: Watch<'_>,
     repaired: &mut Repaired,
-) -> Result<Vec<PackId>> {
+) -> Result<(Vec<PackId>, Option<Closed>)> {
     if plan.damaged.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
+    // Those of the damaged ones that fragments name: other hosts still count what stands in them as stored there.
+    let named = index.dropped()?;
     let open_key = repository.open_key()?;
     let session = options.session(repository, index, "repair")?;
     let mut writer = session.writer()?;
@@ -124,7 +140,10 @@ fn salvage(
         for pack in &plan.damaged {
             let Some(size) = repository.store().size(&layout::pack(&pack.id))? else { continue };
             let described = described(repository, &plan.fragments, &pack.id);
+            let is_named = named.contains(&pack.id);
             let each = &mut |kind, id, bytes: &[u8]| match kind {
+                // A prune that runs meanwhile may take another copy away for the sake of this one.
+                kind if is_named => writer.put_again(kind, id, bytes),
                 PackKind::Data => writer.store_hashed(id, bytes),
                 PackKind::Manifest => writer.put_block(bytes).map(drop),
             };
@@ -141,13 +160,14 @@ fn salvage(
     let salvaged = read().and_then(|()| writer.finish());
     let closed = session.close();
     match (salvaged, closed) {
-        (Err(Error::WriterStopped), Err(cause)) => return Err(cause),
+        (Err(Error::WriterStopped), Err(cause)) => Err(cause),
         (salvaged, closed) => {
             salvaged?;
-            repaired.salvaged = closed?.written;
+            let closed = closed?;
+            repaired.salvaged = closed.written;
+            Ok((damaged, Some(closed)))
         }
     }
-    Ok(damaged)
 }
 
 /// Puts a fragment that names what this one names, without the packs that are `gone`, and then deletes this one.
@@ -183,11 +203,23 @@ fn set_aside(repository: &Repository, key: &Key, repaired: &mut Repaired) -> Res
 }
 
 /// Writes a record again that this host has read when it was whole. The new object has another name, for it is sealed anew.
-fn put_back(repository: &Repository, index: &Index, record: &DamagedRecord, repaired: &mut Repaired) -> Result<()> {
+fn put_back(
+    repository: &Repository,
+    index: &Index,
+    plan: &Plan,
+    record: &DamagedRecord,
+    repaired: &mut Repaired,
+) -> Result<()> {
     let Some(plain) = &record.kept else { return Ok(()) };
     let Ok(snapshot) = Snapshot::decode(plain) else { return Ok(()) };
     let catalogue = Catalogue::load(repository, index)?;
-    let stands = |stored: &Stored| stored.id != record.id && stored.snapshot == snapshot;
+    // Forgotten meanwhile: nobody wants it back.
+    if repository.store().size(&layout::snapshot(&record.id))?.is_none() {
+        return Ok(());
+    }
+    // The catalogue knows damaged ones too, as this host has read them.
+    let is_damaged = |stored: &Stored| plan.records.iter().any(|damaged| damaged.id == stored.id);
+    let stands = |stored: &Stored| !is_damaged(stored) && stored.snapshot == snapshot;
     if !catalogue.snapshots.iter().any(stands) {
         let id = objects::put_snapshot(repository, plain)?;
         index.cache_snapshots(&[(id, plain.clone())], &[])?;

@@ -205,10 +205,12 @@ pub(super) fn correct(
         (Err(Error::WriterStopped), Err(_)) => return closed.map(|_| None),
         (written, _) => written?,
     };
-    let closed = closed?;
+    let mut closed = closed?;
     if losses.missing == 0 || losses.totals.entries == 0 {
         return Ok(None);
     }
+    // What is left was found, not claimed.
+    closed.rescue(&root.id)?;
     let original = &stored.snapshot;
     let mut problems = losses.problems;
     problems.extend(original.problems.iter().cloned());

@@ -17,19 +17,18 @@ use crate::index::{Index, read_fragment};
 use crate::repository::Repository;
 use crate::{catalogue, layout};
 
-/// Every snapshot record is opened, also those that the index remembers.
-pub(super) fn records(repository: &Repository, index: &Index, plan: &mut Plan) -> Result<()> {
-    let mut ids = Vec::new();
+/// Every snapshot record is opened, also those that the index remembers. Gives the names of all.
+pub(super) fn records(repository: &Repository, index: &Index, plan: &mut Plan) -> Result<BTreeSet<SnapshotId>> {
+    let mut ids = BTreeSet::new();
     repository.store().list(layout::SNAPSHOTS, &mut |listed| {
         match layout::id_of::<SnapshotId>(&listed.key).filter(|id| layout::snapshot(id) == listed.key) {
-            Some(id) => ids.push(id),
+            Some(id) => drop(ids.insert(id)),
             None => foreign(&listed.key, plan),
         }
         Ok(())
     })?;
-    ids.sort();
     let mut cached: HashMap<_, _> = index.cached_snapshots()?.into_iter().collect();
-    for id in ids {
+    for &id in &ids {
         match catalogue::read(repository, &id) {
             Ok(_) => {}
             // Forgotten meanwhile.
@@ -40,7 +39,7 @@ pub(super) fn records(repository: &Repository, index: &Index, plan: &mut Plan) -
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(ids)
 }
 
 /// Key slots cannot be mended: nobody knows what stood in them.
@@ -85,7 +84,6 @@ pub(super) fn objects(
     plan: &mut Plan,
 ) -> Result<()> {
     let named = fragments(repository, plan)?;
-    scratch.sync(repository)?;
     let mut stored = BTreeMap::new();
     repository.store().list(layout::PACKS, &mut |listed| {
         match layout::id_of::<PackId>(&listed.key).filter(|id| layout::pack(id) == listed.key) {
@@ -95,7 +93,12 @@ pub(super) fn objects(
         Ok(())
     })?;
     plan.packs = stored.len() as u64;
-    plan.missing = named.keys().filter(|id| !stored.contains_key(id)).copied().collect();
+    // Only now: what a prune deleted before the packs were listed is marked, and what it copied is named.
+    scratch.sync(repository)?;
+    scratch.learn_marks(repository)?;
+    let marked = scratch.marked()?;
+    let absent = named.keys().filter(|id| !stored.contains_key(id)).copied();
+    (plan.pruned, plan.missing) = absent.partition(|id| marked.contains(id));
     let standing: Vec<_> = stored
         .into_iter()
         .map(|(id, size)| match named.get(&id) {
@@ -105,6 +108,7 @@ pub(super) fn objects(
         .filter(|pack| options.read_data || pack.unnamed || pack.resized)
         .collect();
     scratch.forget_packs(&plan.missing)?;
+    scratch.forget_packs(&plan.pruned)?;
     let examined = examine_all(repository, scratch, &named, &standing, options.threads, watch)?;
     plan.packs_read = examined.len() as u64;
     for (pack, damage) in examined {

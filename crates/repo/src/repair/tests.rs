@@ -1,14 +1,16 @@
 use icecore_format::entry::{Content, Node};
 use icecore_format::manifest::{ManifestReader, ManifestWriter};
+use icecore_format::mark::Stage;
 use icecore_format::pack::PackKind;
 use icecore_format::snapshot::Verdict;
+use icecore_store::error::Operation;
 use icecore_store::{Key, Store};
 
 use super::*;
 use crate::check::{CheckOptions, check};
 use crate::session::Session;
 use crate::tests::{Place, commit, entry, expect_all, record};
-use crate::{catalogue, layout};
+use crate::{catalogue, layout, marks};
 
 /// Files that each test's snapshot has; they share one pack of data, ten to a frame.
 const FILES: u64 = 40;
@@ -279,4 +281,101 @@ fn quick_reads_only_what_is_suspicious() {
     let short = run();
     assert_eq!((short.packs_read, short.damaged.len(), short.damaged[0].frames_lost), (1, 1, 1));
     assert_eq!(short.lacking[0].missing, 10);
+}
+
+#[test]
+fn a_record_that_was_forgotten_meanwhile_is_not_written_again() {
+    let place = Place::new();
+    commit(&place, 0, FILES);
+    let record = place.keys("snapshots")[0].clone();
+    replace(&place, &record, |bytes| bytes[60] ^= 1);
+    let (repository, index) = place.open();
+    let plan = plan(&repository, &index, OPTIONS, &|_| Ok(())).unwrap();
+    assert!(plan.records[0].is_known());
+    place.store.delete(&record).unwrap();
+    let repaired = perform(&repository, &index, &plan, OPTIONS, &|_| Ok(())).unwrap();
+    assert_eq!((repaired.records.len(), place.keys("snapshots").len()), (0, 0));
+}
+
+#[test]
+fn what_is_salvaged_does_not_rest_on_other_copies() {
+    let place = Place::new();
+    let stored = commit(&place, 0, FILES);
+    let (data, _) = data_and_manifest(&place);
+    let (repository, index) = place.open();
+    let session = Session::begin(repository, index, 3).unwrap();
+    let mut writer = session.writer().unwrap();
+    stored.iter().for_each(|(id, bytes)| writer.put_again(PackKind::Data, *id, bytes).unwrap());
+    writer.finish().unwrap();
+    session.close().unwrap();
+    replace(&place, &data, |bytes| bytes[1000] ^= 1);
+    place.store.take();
+    let (plan, repaired) = repair(&place);
+    assert_eq!((plan.damaged.len(), plan.lacking.len(), repaired.salvaged.chunks), (1, 0, 30));
+    let deleted: Vec<_> = place.store.take().into_iter().filter(|call| call.operation == Operation::Delete).collect();
+    let when = |directory: &str| deleted.iter().position(|call| call.object.starts_with(directory)).unwrap();
+    assert!(when(layout::PACKS) < when(layout::SESSIONS), "the session's record outlives the pack: {deleted:?}");
+    expect_all(&place, &stored);
+    expect_settled(&place);
+}
+
+#[test]
+fn what_came_while_packs_were_read_is_not_judged() {
+    let place = Place::new();
+    commit(&place, 0, FILES);
+    let (repository, index) = place.open();
+    let judged = std::sync::atomic::AtomicU64::new(0);
+    let watch = |step| {
+        match step {
+            CheckStep::Packs { .. } => drop(commit(&place, 1000, FILES)),
+            CheckStep::Snapshots(count) => judged.store(count, std::sync::atomic::Ordering::SeqCst),
+            _ => {}
+        }
+        Ok(())
+    };
+    let plan = plan(&repository, &index, OPTIONS, &watch).unwrap();
+    assert!(plan.is_sound(), "{plan:?}");
+    assert_eq!((place.keys("snapshots").len(), judged.into_inner()), (2, 1));
+}
+
+#[test]
+fn what_stands_in_marked_packs_alone_is_stored_again_for_a_corrected_snapshot() {
+    let place = Place::new();
+    let stored = commit(&place, 0, FILES);
+    let (data, _) = data_and_manifest(&place);
+    // Another snapshot has half of the files, and more, in a second pack.
+    let halves = commit(&place, FILES / 2, FILES);
+    let known = [data.clone()];
+    let second = place.keys("packs").into_iter().filter(|key| !known.contains(key));
+    let second = second.max_by_key(|key| place.store.size(key).unwrap()).unwrap();
+    place.store.delete(&second).unwrap();
+    let (repository, index) = place.open();
+    let pack = layout::id_of(&data).unwrap();
+    let now = (OPTIONS.clock)();
+    marks::put(&repository, vec![pack], Stage::Waiting, now, now, "host").unwrap();
+    let (plan, repaired) = repair(&place);
+    assert_eq!((plan.missing.len(), repaired.corrected.len()), (1, 1), "{plan:?}");
+    let lookup = index.lookup().unwrap();
+    assert!(halves[..FILES as usize / 2].iter().all(|(id, _)| lookup.contains(id).unwrap()));
+    assert!(!lookup.contains(&stored[0].0).unwrap(), "nothing corrected needs it");
+}
+
+#[test]
+fn a_pack_that_a_prune_deleted_is_not_missing() {
+    let place = Place::new();
+    commit(&place, 0, FILES);
+    let (repository, index) = place.open();
+    let id = layout::id_of(&place.keys("snapshots")[0]).unwrap();
+    catalogue::forget(&repository, &id).unwrap();
+    let packs: Vec<_> = place.keys("packs").iter().map(|key| layout::id_of::<PackId>(key).unwrap()).collect();
+    let now = (OPTIONS.clock)();
+    let mut marked = packs.clone();
+    marked.sort();
+    marks::put(&repository, marked, Stage::Gone, now, now, "host").unwrap();
+    packs.iter().for_each(|pack| place.store.delete(&layout::pack(pack)).unwrap());
+    let plan = plan(&repository, &index, OPTIONS, &|_| Ok(())).unwrap();
+    assert!(plan.is_sound() && plan.pruned.len() == 2, "{plan:?}");
+    // A prune must still find the fragments.
+    perform(&repository, &index, &plan, OPTIONS, &|_| Ok(())).unwrap();
+    assert_eq!(index.fragments_of(&packs.into_iter().collect()).unwrap().len(), 1);
 }
