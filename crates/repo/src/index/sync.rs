@@ -157,6 +157,31 @@ impl Index {
         })
     }
 
+    /// Dropped packs that the store does not have and a fragment names still.
+    fn still_named(&self, repository: &Repository) -> Result<Vec<PackId>> {
+        let mut dropped: HashSet<PackId> = HashSet::new();
+        for id in self.dropped()? {
+            if repository.store().size(&layout::pack(&id))?.is_none() {
+                dropped.insert(id);
+            }
+        }
+        if dropped.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut fragments = Vec::new();
+        repository.store().list(layout::FRAGMENTS, &mut |listed| {
+            fragments.extend(layout::id_of::<FragmentId>(&listed.key));
+            Ok(())
+        })?;
+        let mut named = Vec::new();
+        for id in fragments {
+            // What cannot be read is told elsewhere.
+            let Ok(fragment) = read_fragment(repository, &id) else { continue };
+            named.extend(fragment.packs.iter().map(|info| info.id).filter(|id| dropped.contains(id)));
+        }
+        Ok(named)
+    }
+
     /// Dropped packs that the store has with the size that their own footers say.
     fn returned(&self, repository: &Repository) -> Result<Vec<PackId>> {
         let open_key = repository.open_key()?;
@@ -215,8 +240,10 @@ impl Index {
         for id in named.keys() {
             self.drop_pack(id)?;
         }
-        rebuilt.missing = named.into_keys().collect();
+        let lost = self.still_named(repository)?;
+        rebuilt.missing = named.into_keys().chain(lost).filter(|id| !going.contains(id)).collect();
         rebuilt.missing.sort();
+        rebuilt.missing.dedup();
         rebuilt.packs = total - rebuilt.damaged.len().min(total as usize) as u64;
         Ok(rebuilt)
     }
