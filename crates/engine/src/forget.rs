@@ -29,9 +29,10 @@ impl Archive {
         progress.enter(Phase::Counting);
         let reader = self.reader()?;
         let mut reach = Reach::open(&self.index)?;
-        let mut damaged = count(&mut reach, &reader, catalogue, progress)?;
-        let gone: Vec<_> = catalogue.snapshots.iter().filter(|stored| ids.contains(&stored.id)).collect();
-        let (mut freed, lost) = interruptible(reach.would_free(&reader, &gone, &mut || step(progress)))?;
+        // What stays is counted, so that nothing is left to count when the others have gone.
+        let (gone, kept): (Vec<_>, Vec<_>) = catalogue.snapshots.iter().partition(|stored| ids.contains(&stored.id));
+        let mut damaged = interruptible(reach.update(&reader, kept.iter().copied(), &mut || step(progress)))?;
+        let (mut freed, lost) = interruptible(reach.needed_beside(&reader, &gone, &mut || step(progress)))?;
         damaged.extend(lost);
         // What a record that cannot be read needs is not known either.
         freed.exact &= catalogue.damaged.is_empty();

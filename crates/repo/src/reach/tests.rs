@@ -5,6 +5,9 @@ use icecore_format::pack::PackKind;
 use icecore_store::Store;
 use proptest::prelude::*;
 
+use icecore_format::id::ChunkId;
+use icecore_format::manifest::{BlockSource, block_links};
+
 use super::*;
 use crate::tests::{Place, entry, noise, record};
 use crate::{Catalogue, Session};
@@ -105,6 +108,10 @@ proptest! {
                     prop_assert!(freed.exact);
                     // To ask changes nothing.
                     prop_assert_eq!(reach.would_free(&reader, &gone, &mut no_step).unwrap(), (freed, Vec::new()));
+                    // The same is found when only the others are counted.
+                    let kept = all.iter().filter(|stored| !gone.iter().any(|gone| gone.id == stored.id));
+                    prop_assert!(reach.update(&reader, kept, &mut no_step).unwrap().is_empty());
+                    prop_assert_eq!(reach.needed_beside(&reader, &gone, &mut no_step).unwrap(), (freed, Vec::new()));
                 }
             }
         }
