@@ -333,6 +333,13 @@ impl Lookup {
         run().map_err(|source| self.fail(source))
     }
 
+    /// Whether some pack, marked or not, holds the chunk with this length.
+    pub(crate) fn holds(&self, chunk: &ChunkId, len: u32) -> Result<bool> {
+        let find = self.connection.prepare_cached("SELECT 1 FROM chunks WHERE id = ? AND len = ?");
+        let found = find.and_then(|mut find| find.exists(params![chunk.as_bytes(), len]));
+        found.map_err(|source| self.fail(source))
+    }
+
     /// The SQLite file.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -66,6 +66,11 @@ impl ChunkReader {
         if locations.is_empty() { Err(self.missing(chunk)) } else { Ok(locations) }
     }
 
+    /// Whether a chunk of this length stands in a pack.
+    pub(crate) fn holds(&self, chunk: &ChunkId, len: u32) -> Result<bool> {
+        self.lookup.holds(chunk, len)
+    }
+
     /// Whether a chunk stands in a pack that no mark names. An index that cannot tell says no.
     pub fn counts_as_stored(&self, chunk: &ChunkId) -> bool {
         self.lookup.contains(chunk).unwrap_or(false)
