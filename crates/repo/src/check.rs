@@ -5,7 +5,8 @@
 //! fragments   each can be read (I1); then the index is synchronised
 //! marks       each can be read (I8); what is marked is not read, and may go while this runs
 //! packs       what the index names stands in the store with the right size (I3)
-//!   read data each pack hashes to its name (I1), each frame opens, each chunk hashes to its id (I5)
+//!   read data each pack hashes to its name (I1); unless it was once found to be so by this host, each frame opens, and each
+//!             chunk hashes to its id (I5)
 //! index       forgets what is missing or damaged, so that the next backup stores it again
 //! manifests   each distinct block once: sorted (I6), every chunk in the index (I2)
 //! files       only below damaged blocks: which files of which snapshots are not whole

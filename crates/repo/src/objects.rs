@@ -28,6 +28,27 @@ pub(crate) fn get_verified(store: &dyn Store, key: &Key, hash: &[u8; 32]) -> Res
     Ok(bytes)
 }
 
+/// Bytes that are read and hashed at a time: few enough to stay in a processor's cache.
+const HASHED: u64 = 256 << 10;
+
+/// The hash of an object's first `size` bytes. `buffer` is only room to work in.
+pub(crate) fn hash(
+    store: &dyn Store,
+    key: &Key,
+    size: u64,
+    buffer: &mut Vec<u8>,
+) -> icecore_store::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let mut from = 0;
+    while from < size {
+        let to = size.min(from + HASHED);
+        store.get_range(key, from..to, buffer)?;
+        hasher.update(buffer);
+        from = to;
+    }
+    Ok(hasher.finalize())
+}
+
 fn seal(repository: &Repository, kind: ObjectKind, plain: &[u8]) -> Result<(Vec<u8>, [u8; 32])> {
     let object = seal::seal_object(&repository.seal_key(), kind, entropy()?, plain);
     let hash = *blake3::hash(&object).as_bytes();

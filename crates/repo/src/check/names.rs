@@ -13,6 +13,7 @@ use icecore_store::{ErrorKind, Key, Store};
 use super::{CheckStep, Watch};
 use crate::error::{Error, Result};
 use crate::layout;
+use crate::objects;
 use crate::repository::Repository;
 
 /// An object whose bytes are not what its name says, or that cannot be read.
@@ -45,7 +46,7 @@ pub fn check_names(store: &dyn Store, threads: usize, watch: Watch<'_>) -> Resul
         let lost = Repository::has_lost_its_config(store)?;
         return Err(if lost { Error::ConfigMissing { location } } else { Error::NoRepository { location } });
     }
-    let mut objects: Vec<(Key, u64, Option<[u8; 32]>)> = Vec::new();
+    let mut named: Vec<(Key, u64, Option<[u8; 32]>)> = Vec::new();
     let directories =
         [layout::SLOTS, layout::FRAGMENTS, layout::SNAPSHOTS, layout::MARKS, layout::SESSIONS, layout::PACKS];
     for directory in directories {
@@ -58,28 +59,27 @@ pub fn check_names(store: &dyn Store, threads: usize, watch: Watch<'_>) -> Resul
                 layout::SESSIONS => layout::id_of::<SessionId>(&listed.key).map(|id| *id.as_bytes()),
                 _ => layout::id_of::<PackId>(&listed.key).map(|id| *id.as_bytes()),
             };
-            objects.push((listed.key, listed.size, name));
+            named.push((listed.key, listed.size, name));
             Ok(())
         })?;
     }
-    objects.sort();
-    let bytes = objects.iter().map(|(_, size, _)| size).sum();
-    watch(CheckStep::Packs { count: objects.len() as u64, bytes })?;
+    named.sort();
+    let bytes = named.iter().map(|(_, size, _)| size).sum();
+    watch(CheckStep::Packs { count: named.len() as u64, bytes })?;
     let (next, misnamed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let run = || -> Result<u64> {
         let (mut buffer, mut read) = (Vec::new(), 0);
-        while let Some((key, size, name)) = objects.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let wrong = match (name, store.get_range(key, 0..*size, &mut buffer)) {
+        while let Some((key, size, name)) = named.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let wrong = match (name, objects::hash(store, key, *size, &mut buffer)) {
                 (None, _) => Some("this object has no name that this program gives".to_owned()),
                 // Deleted meanwhile, by a prune or a forget.
                 (_, Err(error)) if error.kind == ErrorKind::NotFound => None,
                 (_, Err(error)) => Some(error.to_string()),
-                (Some(name), Ok(())) if blake3::hash(&buffer).as_bytes() != name => {
-                    Some("its bytes do not hash to its name".to_owned())
+                (Some(name), Ok(hash)) => {
+                    read += size;
+                    (hash.as_bytes() != name).then(|| "its bytes do not hash to its name".to_owned())
                 }
-                (Some(_), Ok(())) => None,
             };
-            read += buffer.len() as u64;
             if let Some(message) = wrong {
                 let wrong = Misnamed { object: key.to_string(), message };
                 misnamed.lock().unwrap_or_else(PoisonError::into_inner).push(wrong);
@@ -95,5 +95,5 @@ pub fn check_names(store: &dyn Store, threads: usize, watch: Watch<'_>) -> Resul
     })?;
     let mut misnamed = misnamed.into_inner().unwrap_or_else(PoisonError::into_inner);
     misnamed.sort_by(|a, b| a.object.cmp(&b.object));
-    Ok(NamesReport { objects: objects.len() as u64, bytes: read, misnamed })
+    Ok(NamesReport { objects: named.len() as u64, bytes: read, misnamed })
 }

@@ -88,6 +88,33 @@ fn a_flipped_bit_costs_one_frame_and_heals_with_the_next_backup() {
     assert_eq!((after.finding_count, after.damaged_count), (1, 0), "the pack is told, no file is lost: {after:?}");
 }
 
+/// What was found sound once is only compared with its name; what then differs is looked at like any other.
+#[test]
+fn damage_after_a_clean_check_is_found_and_told_alike() {
+    let place = Place::new();
+    commit(&place, 0, FILES);
+    for _ in 0..2 {
+        let clean = run(&place, true);
+        assert!(clean.is_clean());
+        assert_eq!((clean.packs_read, clean.never_verified), (clean.packs, 0));
+    }
+    let pack = data_pack(&place);
+    replace(&place, &pack, |bytes| bytes[1000] ^= 1);
+    let report = run(&place, true);
+    assert_eq!(invariants(&report)[0], ("I1", pack.as_str()));
+    assert_eq!((report.forgotten_frames, report.damaged_count), (1, 10));
+
+    // The index is wrong about a pack that is as it was.
+    let place = Place::new();
+    commit(&place, 0, FILES);
+    assert!(run(&place, true).is_clean());
+    let (_, index) = place.open();
+    let wrong = rusqlite::Connection::open(index.path()).unwrap();
+    wrong.execute("UPDATE frames SET plain = plain - 1 WHERE ordinal = 1", []).unwrap();
+    let report = run(&place, true);
+    assert!(report.findings.iter().any(|finding| finding.invariant == "I9"), "{:?}", report.findings);
+}
+
 #[test]
 fn a_pack_of_the_wrong_size_loses_only_what_is_cut_off() {
     let place = Place::new();
