@@ -43,6 +43,11 @@ fn every_command(home: &Home) -> Vec<Vec<std::ffi::OsString>> {
         args!["instance", "list", "--config", &config].into(),
         args!["instance", "status", "--config", &config].into(),
         args!["instance", "thaw", "app", "--config", &config].into(),
+        args!["run", "--dry-run", "--config", &config].into(),
+        args!["config", "check", "--config", &config].into(),
+        args!["config", "show", "--config", &config].into(),
+        args!["config", "example"].into(),
+        args!["config", "systemd", "--config", &config].into(),
         args!["rebuild-index"].into(),
         args!["completions", "bash"].into(),
         args!["man"].into(),
@@ -157,7 +162,8 @@ mod manners {
 
         let keys = ["list", "add", "remove", "change"].map(|name| vec!["key", name]);
         let instances = ["list", "status", "thaw", "test-freeze", "discover"].map(|name| vec!["instance", name]);
-        for line in named.iter().map(|name| vec![*name]).chain(keys).chain(instances) {
+        let configs = ["check", "show", "example", "systemd"].map(|name| vec!["config", name]);
+        for line in named.iter().map(|name| vec![*name]).chain(keys).chain(instances).chain(configs) {
             let asked = home.ok(line.iter().copied().chain(["--help"]));
             let out = asked.out();
             let usage =

@@ -16,6 +16,7 @@ mod prune;
 mod real_tree;
 mod restore;
 mod round_trip;
+mod run;
 mod selector;
 mod stats;
 mod window;

@@ -3,11 +3,13 @@
 mod backup;
 mod browse;
 mod care;
+mod config;
 mod instance;
 mod key;
 mod other;
 mod restore;
-mod values;
+mod run;
+pub mod values;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,10 +19,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::backup::{BackupArgs, Compression, InitArgs};
 pub use self::browse::{LsArgs, ShowArgs, SnapshotsArgs};
 pub use self::care::{CheckArgs, CopyArgs, ForgetArgs, PruneArgs, RepairArgs, StatsArgs};
+pub use self::config::{ConfigCommand, SystemdArgs};
 pub use self::instance::{DiscoverArgs, InstanceCommand, InstanceStatusArgs, InstanceThawArgs, TestFreezeArgs};
 pub use self::key::{KeyAddArgs, KeyChangeArgs, KeyCommand, KeyRemoveArgs, NewPassword, RoleArg};
 pub use self::other::{CompletionsArgs, DemoArgs, DemoPart, DemoPartArgs, GuardianArgs, ManArgs};
 pub use self::restore::RestoreArgs;
+pub use self::run::RunArgs;
 
 const AFTER_HELP: &str = "\
 Two commands to begin with:
@@ -116,6 +120,11 @@ pub enum Command {
     /// Look after the configured instances: what they are, whether they are frozen
     #[command(subcommand)]
     Instance(InstanceCommand),
+    /// Do everything that is due: back up, forget, prune, check
+    Run(RunArgs),
+    /// Check, show and begin a configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Make the local index anew from the repository
     RebuildIndex,
     /// Print a script that completes icecore's command lines in a shell
@@ -162,6 +171,11 @@ impl Command {
             Self::Instance(InstanceCommand::Thaw(_)) => "instance thaw",
             Self::Instance(InstanceCommand::TestFreeze(_)) => "instance test-freeze",
             Self::Instance(InstanceCommand::Discover(_)) => "instance discover",
+            Self::Run(_) => "run",
+            Self::Config(ConfigCommand::Check) => "config check",
+            Self::Config(ConfigCommand::Show) => "config show",
+            Self::Config(ConfigCommand::Example) => "config example",
+            Self::Config(ConfigCommand::Systemd(_)) => "config systemd",
             Self::RebuildIndex => "rebuild-index",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
@@ -172,7 +186,7 @@ impl Command {
 
     /// Whether it may be asked to clear up after an interrupted run: not what touches nothing of this host.
     pub fn recovers(&self) -> bool {
-        let stays_away = matches!(self, Self::Completions(_) | Self::Man(_) | Self::Guardian(_));
+        let stays_away = matches!(self, Self::Completions(_) | Self::Man(_) | Self::Guardian(_) | Self::Config(_));
         !stays_away && !matches!(self, Self::Demo(_) | Self::DemoPart(_))
     }
 }

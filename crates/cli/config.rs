@@ -3,11 +3,15 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`error`] | what is wrong, with file, line and key |
-//! | [`section`] | TOML values read by key and type |
-//! | [`mod@file`] | the keys of the file and what they mean |
+//! | [`section`] | TOML values read by key and type; every problem is noted |
+//! | [`mod@file`] | all tables and their keys; the repository, the instances |
+//! | [`terms`] | what instances share under `[defaults]` |
+//! | [`hooks`] | `[hooks]`, `[instance.hooks]` |
+//! | [`jobs`] | `[limits]`, `[run]`, `[prune]`, `[check]`, `[drill]` |
 //! | [`freezer`] | those of `[instance.freezer]` |
 //! | [`capture`] | `capture` and `[instance.snapshot]` |
 //! | [`check`] | whether the roots stand where the file says |
+//! | [`show`] | all of it as it is understood, in TOML or JSON |
 //!
 //! What the file says is judged as soon as it is read; what stands on the disk only for the instance that is used, so that
 //! a lost disk keeps nobody from restoring.
@@ -17,7 +21,11 @@ mod check;
 mod error;
 mod file;
 mod freezer;
+mod hooks;
+mod jobs;
 mod section;
+mod show;
+mod terms;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -26,11 +34,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use icecore_engine::backup::OnWindowFailure;
+use icecore_service::Schedule;
 use icecore_source::capture::{Choice, SnapshotPrograms};
 use icecore_source::freezer::FreezerConfig;
 
 pub use self::check::Ours;
-pub use self::error::{ConfigError, Mark};
+pub use self::error::{ConfigError, ConfigErrors, Mark};
+pub use self::hooks::Hooks;
+pub use self::jobs::{CheckJob, DrillJob, Limits, Parallel, PruneJob};
+pub use self::section::Reference;
 use self::section::nearest;
 use crate::error::{Error, Result};
 
@@ -43,7 +55,24 @@ pub struct Configuration {
     pub repository: Option<Repository>,
     /// The instances, in the order of the file.
     pub instances: Vec<Instance>,
+    /// What is run around a run of everything that is due.
+    pub hooks: Hooks,
+    /// How much of the machine is used.
+    pub limits: Limits,
+    /// How a run goes about the instances.
+    pub run: Parallel,
+    /// When and how the repository is pruned.
+    pub prune: PruneJob,
+    /// When and how it is checked.
+    pub check: CheckJob,
+    /// When restores are practised.
+    pub drill: DrillJob,
+    /// What the file names on the disk.
+    pub references: Vec<Reference>,
 }
+
+/// A commented file with every key and its default.
+pub const EXAMPLE: &str = include_str!("config/example.toml");
 
 /// `[repository]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,9 +95,11 @@ pub struct Instance {
     /// How it is frozen.
     pub freezing: Freezing,
     /// When it is backed up.
-    pub schedule: Option<String>,
+    pub schedule: Schedule,
     /// Which of its snapshots are kept.
     pub keep: Keep,
+    /// What is run around its backup.
+    pub hooks: Hooks,
     /// The program, with its arguments, that tests a restored copy.
     pub verify: Option<Vec<String>>,
 }
@@ -106,31 +137,17 @@ pub struct Freezing {
 /// How many snapshots of each kind are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// Kind and number, such as `daily` and 14, in the order of [`KEEP_KINDS`].
+    /// Kind and number, such as `daily` and 14, in the order of [`terms::KEEP_KINDS`].
     pub rules: Vec<(&'static str, u32)>,
 }
-
-/// What can be kept a number of.
-pub const KEEP_KINDS: [&str; 6] = ["last", "hourly", "daily", "weekly", "monthly", "yearly"];
 
 impl Configuration {
     /// Reads the file that the user named, or else the first of `places` that is there.
     pub fn find(named: Option<&Path>, places: &[PathBuf]) -> Result<Option<Self>> {
-        if let Some(file) = named {
-            return Self::read(file).map(Some);
+        match find_text(named, places)? {
+            Some((file, bytes)) => Ok(Some(Self::parse(&file, &bytes)?)),
+            None => Ok(None),
         }
-        for file in places {
-            match Self::read(file) {
-                Err(Error::File { source, .. }) if is_absence(source.kind()) => {}
-                read => return read.map(Some),
-            }
-        }
-        Ok(None)
-    }
-
-    fn read(file: &Path) -> Result<Self> {
-        let bytes = fs::read(file).map_err(Error::file("read the configuration", file))?;
-        Ok(Self::parse(file, &bytes)?)
     }
 
     /// The instance of a name.
@@ -163,6 +180,21 @@ impl Configuration {
         }
         Ok(chosen)
     }
+}
+
+/// The file that the user named, or else the first of `places` that is there, and what stands in it.
+pub fn find_text(named: Option<&Path>, places: &[PathBuf]) -> Result<Option<(PathBuf, Vec<u8>)>> {
+    let read = |file: &Path| fs::read(file).map_err(Error::file("read the configuration", file));
+    if let Some(file) = named {
+        return Ok(Some((file.to_owned(), read(file)?)));
+    }
+    for file in places {
+        match read(file) {
+            Err(Error::File { source, .. }) if is_absence(source.kind()) => {}
+            bytes => return Ok(Some((file.clone(), bytes?))),
+        }
+    }
+    Ok(None)
 }
 
 /// A place without a configuration, as against one that cannot be read.

@@ -8,7 +8,7 @@ use icecore_source::claim::ClaimError;
 use icecore_source::freezer::FreezeError;
 use icecore_source::window::{GuardianError, ThawError};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, ConfigErrors};
 
 /// The result of a command.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -68,7 +68,7 @@ pub enum Error {
     Exclude(#[from] ExcludeError),
     /// The configuration cannot be used.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] ConfigErrors),
     /// The freezer of an instance could not be asked.
     #[error("instance {instance}: {source}")]
     Freezer {
@@ -157,6 +157,12 @@ pub enum Error {
     /// The user ended it.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error.into())
+    }
 }
 
 impl Error {

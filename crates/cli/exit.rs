@@ -201,6 +201,9 @@ fn of_window(error: &WindowError) -> (Code, Option<String>) {
         // Its sentence says what to do by hand.
         WindowError::ThawUnconfirmed { .. } => (Code::Unthawed, None),
         WindowError::Busy(_) => (Code::Busy, None),
+        WindowError::Crowded(_) => {
+            (Code::Busy, Some("allow several at once with parallel-windows, or try again later".to_owned()))
+        }
         WindowError::Open { instance, .. } => {
             (Code::Busy, Some(format!("`icecore instance thaw {instance}` closes it")))
         }

@@ -13,6 +13,7 @@ mod error;
 mod exit;
 mod interrupt;
 mod output;
+mod paced;
 mod password;
 mod recovery;
 mod repository;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command, InstanceCommand, KeyCommand};
+use crate::args::{Cli, Command, ConfigCommand, InstanceCommand, KeyCommand};
 use crate::error::{Error, Result};
 use crate::exit::Code;
 use crate::output::{Output, json, say};
@@ -64,6 +65,7 @@ fn run(cli: &Cli, world: &World, recovery: &Recovery, output: &mut Output) -> Re
         Command::Ls(args) => commands::ls::run(args, &settings()?, output),
         Command::Restore(args) => commands::restore::run(args, &settings()?, output),
         Command::Forget(args) => commands::forget::run(args, &settings()?, output),
+        Command::Run(args) => commands::run::run(args, &settings()?, output),
         Command::Prune(args) => commands::prune::run(args, &settings()?, output),
         Command::Check(args) => commands::check::run(*args, &settings()?, output),
         Command::Repair(args) => commands::repair::run(*args, &settings()?, output),
@@ -84,6 +86,10 @@ fn run(cli: &Cli, world: &World, recovery: &Recovery, output: &mut Output) -> Re
         Command::Instance(InstanceCommand::Discover(args)) => {
             commands::instance::discover::run(args, &cli.global, output)
         }
+        Command::Config(ConfigCommand::Check) => commands::config::check::run(&cli.global, world, output),
+        Command::Config(ConfigCommand::Show) => commands::config::show(&settings()?, output),
+        Command::Config(ConfigCommand::Example) => commands::config::example(output),
+        Command::Config(ConfigCommand::Systemd(args)) => commands::config::systemd::run(args, &settings()?, output),
         Command::RebuildIndex => commands::rebuild_index::run(&settings()?, output),
         Command::Completions(args) => commands::completions::run(args, output),
         Command::Man(args) => commands::man::run(args, output),

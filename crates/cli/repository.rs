@@ -11,10 +11,12 @@ use std::sync::Arc;
 
 use icecore_engine::id::RepositoryId;
 use icecore_engine::keys::Secret;
+use icecore_engine::pace::Pace;
 use icecore_engine::{Archive, Error as EngineError, RepositoryError};
 use icecore_store::{LocalStore, Store};
 
 use crate::error::{Error, Result};
+use crate::paced::PacedStore;
 use crate::password;
 use crate::settings::{PasswordSource, Place, Settings};
 use crate::time;
@@ -67,7 +69,12 @@ pub fn store(settings: &Settings) -> Result<Arc<dyn Store>> {
 
 /// Opens the repository with a password that is known.
 pub fn open_with(settings: &Settings, secret: &Secret) -> Result<Opened> {
-    let store: Arc<dyn Store> = Arc::new(LocalStore::open(settings.place.directory())?);
+    let local = LocalStore::open(settings.place.directory())?;
+    let rate = settings.configuration.as_ref().and_then(|configuration| configuration.limits.upload_rate);
+    let store: Arc<dyn Store> = match rate {
+        Some(rate) => Arc::new(PacedStore::new(local, Pace::new(rate))),
+        None => Arc::new(local),
+    };
     let (archive, warnings) = Archive::open_at(store, secret, &settings.state, time::now())?;
     Ok(Opened { archive, warnings })
 }
@@ -193,6 +200,7 @@ mod tests {
             state: directory.join("state"),
             can_ask: false,
             configuration: None,
+            pace: None,
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use icecore_engine::keys::Secret;
+use icecore_engine::pace::Pace;
 
 use crate::args::{Global, ProgressWhen};
 use crate::config::Configuration;
@@ -29,6 +31,8 @@ pub struct Settings {
     pub can_ask: bool,
     /// The configuration file, if there is one.
     pub configuration: Option<Configuration>,
+    /// How fast content is read, by all threads of all instances together.
+    pub pace: Option<Arc<Pace>>,
 }
 
 /// Which repository is meant.
@@ -112,7 +116,9 @@ impl Settings {
         let configured_file = configured.and_then(|repository| repository.password_file.clone());
         let configured_file = configured_file.filter(|_| configured_place.as_ref() == Some(&place));
         let password = password_source(global, world, configured_file, &place);
-        Ok(Self { place, password, state, can_ask: world.can_ask, configuration })
+        let rate = configuration.as_ref().and_then(|configuration| configuration.limits.read_rate);
+        let pace = rate.map(|rate| Arc::new(Pace::new(rate)));
+        Ok(Self { place, password, state, can_ask: world.can_ask, configuration, pace })
     }
 
     /// Where this host keeps what it knows; needs no configuration, so that a frozen instance can be thawed whatever
@@ -140,7 +146,7 @@ impl Settings {
     /// The configuration, which must be there.
     pub fn configuration(&self) -> Result<&Configuration> {
         self.configuration.as_ref().ok_or_else(|| {
-            let next = "write one and name it with --config FILE (`icecore instance --help` shows an example)";
+            let next = "write one and name it with --config FILE (`icecore config example` prints one)";
             Error::Misuse(format!("no instance is configured, because there is no configuration file: {next}"))
         })
     }
@@ -157,10 +163,15 @@ pub fn captures(state: &Path) -> PathBuf {
 }
 
 fn find_configuration(global: &Global, world: &World) -> Result<Option<Configuration>> {
+    let (named, places) = configuration_places(global, world);
+    Configuration::find(named, &places)
+}
+
+/// The configuration file that was named, and where one is looked for if none was.
+pub fn configuration_places<'a>(global: &'a Global, world: &'a World) -> (Option<&'a Path>, Vec<PathBuf>) {
     let named = global.config.as_deref().or(world.config.as_deref());
     let users = world.config_home.as_ref().map(|home| home.join(OURS).join(CONFIG));
-    let places: Vec<_> = users.into_iter().chain(world.system_config.clone()).collect();
-    Configuration::find(named, &places)
+    (named, users.into_iter().chain(world.system_config.clone()).collect())
 }
 
 fn password_source(global: &Global, world: &World, configured: Option<PathBuf>, place: &Place) -> PasswordSource {

@@ -58,12 +58,14 @@ pub fn rfc3339(time: Timestamp) -> Option<String> {
     to_jiff(time).map(|instant| instant.to_string())
 }
 
-fn to_jiff(time: Timestamp) -> Option<jiff::Timestamp> {
+/// For those who reckon with the calendar; `None` beyond its years.
+pub fn to_jiff(time: Timestamp) -> Option<jiff::Timestamp> {
     let whole = jiff::Timestamp::from_second(time.seconds).ok()?;
     whole.checked_add(jiff::SignedDuration::from_nanos(i64::from(time.nanos))).ok()
 }
 
-fn from_jiff(time: jiff::Timestamp) -> Timestamp {
+/// As it is recorded.
+pub fn from_jiff(time: jiff::Timestamp) -> Timestamp {
     let nanoseconds = time.as_nanosecond();
     // Both fit: jiff's range is the years -9999 to 9999.
     Timestamp {

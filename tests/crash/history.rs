@@ -272,6 +272,7 @@ pub fn take(archive: &Archive, live: &Path) -> Result<Report, String> {
         rehash: false,
         level: 1,
         threads: 2,
+        pace: None,
         freeze: None,
         clock: &clock,
     };

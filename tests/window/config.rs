@@ -45,11 +45,11 @@ fn a_configuration_error_names_file_line_and_key() {
     ] {
         site.configure(mistake);
         let key = mistake.split(' ').next().unwrap();
-        let place = format!("{file}:{}: {at}", line(&site, key));
-        site.night().expect(2).said(&[&place, words]);
+        let place = format!("{file}:{}:", line(&site, key));
+        site.night().expect(2).said(&[&place, &format!(": {at}: "), words]);
     }
     site.configure("max-freeze = = 3");
-    site.night().expect(2).said(&[&format!("{file}:{}: ", line(&site, "max-freeze"))]);
+    site.night().expect(2).said(&[&format!("{file}:{}:", line(&site, "max-freeze"))]);
     expect_untouched(&site);
 }
 
@@ -85,7 +85,7 @@ fn a_root_that_cannot_be_one_is_told_with_its_line() {
         (path("repository/inside"), "the repository"),
     ] {
         configure(&site, &format!("[[instance]]\nname = \"other\"\nroots.data = {root:?}\n"));
-        let place = format!("config.toml:{}: instance.roots.data", line(&site, "roots.data"));
+        let place = format!("config.toml:{}:7: instance.roots.data", line(&site, "roots.data"));
         site.home.run(["backup", "-i", "other"]).expect(2).said(&["instance other", &place, words]);
     }
     expect_untouched(&site);

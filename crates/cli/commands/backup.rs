@@ -19,6 +19,7 @@ use icecore_source::window::{Retry, WindowPlan};
 use icecore_source::{Excludes, Root, Rules};
 use serde_json::{Map, Value, json};
 
+pub use self::instances::Night;
 pub use self::selection::Selection;
 use super::{NAMED, init, threads, warn_problems};
 use crate::args::{BackupArgs, Compression, GUARDIAN};
@@ -88,7 +89,9 @@ pub fn take(
 
 /// What the engine is to do.
 pub fn job(args: &BackupArgs, selection: Selection, settings: &Settings, archive: &Archive) -> Result<Job<'static>> {
-    let threads = threads(args.threads);
+    let configuration = settings.configuration.as_ref();
+    let limits = configuration.map(|configuration| configuration.limits).unwrap_or_default();
+    let threads = threads(args.threads.or(limits.threads));
     let index = archive.index_path().parent().map(Path::to_owned);
     let mut ours = vec![settings.place.directory()];
     ours.extend(index.clone());
@@ -120,6 +123,7 @@ pub fn job(args: &BackupArgs, selection: Selection, settings: &Settings, archive
         rehash: args.rehash,
         level: level(args.compression),
         threads,
+        pace: settings.pace.clone(),
         freeze,
         clock: &time::now,
     })
@@ -149,6 +153,7 @@ fn freeze(freezing: Freezing, instance: &str, settings: &Settings, ours: &[PathB
         instance: instance.to_owned(),
         freezer,
         max_freeze,
+        alone: !settings.configuration.as_ref().is_some_and(|configuration| configuration.run.windows),
         directory: settings.windows(),
         guardian: vec![world::program()?.into(), GUARDIAN.into()],
         retry: Retry::default(),

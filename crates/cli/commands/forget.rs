@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use icecore_engine::entry::Timestamp;
 use icecore_engine::id::SnapshotId;
 use icecore_engine::retention::{self, Decision, Policy, Reason};
-use icecore_engine::{Catalogue, Outlook, Stored};
+use icecore_engine::{Archive, Catalogue, Outlook, Stored};
 use serde_json::{Value, json};
 
 use super::{catalogue, find, open, prune};
 use crate::args::ForgetArgs;
-use crate::config::Keep;
+use crate::config::{Instance, Keep};
 use crate::error::{Error, Result};
 use crate::exit::{self, Code};
 use crate::output::human::{self, Align, Table};
@@ -73,10 +73,7 @@ fn decide(args: &ForgetArgs, settings: &Settings, catalogue: &Catalogue, now: Ti
     let host = args.host.clone().unwrap_or_else(world::host_name);
     let mut decisions = Vec::new();
     for instance in chosen.iter().filter(|instance| !instance.keep.rules.is_empty()) {
-        let policy = configured(&instance.keep);
-        let of_instance =
-            filter(args, catalogue, |stored| stored.snapshot.instance == instance.name && stored.snapshot.host == host);
-        decisions.extend(retention::plan(&policy, &of_instance, &catalogue.snapshots, now, &zone, args.force));
+        decisions.extend(of_instance(args, instance, &host, catalogue, now));
     }
     if chosen.iter().all(|instance| instance.keep.rules.is_empty()) {
         let file = configuration.file.display();
@@ -85,6 +82,37 @@ fn decide(args: &ForgetArgs, settings: &Settings, catalogue: &Catalogue, now: Ti
         )));
     }
     Ok(decisions)
+}
+
+/// What becomes of the snapshots of an instance by its `keep`.
+fn of_instance(
+    args: &ForgetArgs,
+    instance: &Instance,
+    host: &str,
+    catalogue: &Catalogue,
+    now: Timestamp,
+) -> Vec<Decision> {
+    let of_instance =
+        filter(args, catalogue, |stored| stored.snapshot.instance == instance.name && stored.snapshot.host == host);
+    retention::plan(&configured(&instance.keep), &of_instance, &catalogue.snapshots, now, &time::zone(), args.force)
+}
+
+/// Forgets what the configuration does not keep of an instance on this host; gives how many went and how many stay. Without
+/// a rule all stay.
+pub fn by_configuration(instance: &Instance, archive: &Archive, show: bool) -> Result<(u64, u64)> {
+    let catalogue = archive.catalogue()?;
+    let args = ForgetArgs::default();
+    let decisions = of_instance(&args, instance, &world::host_name(), &catalogue, time::now());
+    let all = decisions.len() as u64;
+    if instance.keep.rules.is_empty() {
+        return Ok((0, all));
+    }
+    let going: Vec<SnapshotId> =
+        decisions.iter().filter(|decision| !decision.keeps()).map(|decision| decision.id).collect();
+    if !going.is_empty() {
+        progress::attend(show, |progress| archive.forget(&going, progress))??;
+    }
+    Ok((going.len() as u64, all - going.len() as u64))
 }
 
 /// Snapshots that were named: all go, or none.

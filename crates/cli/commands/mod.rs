@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod check;
 pub mod completions;
+pub mod config;
 pub mod copy;
 pub mod demo;
 pub mod forget;
@@ -16,6 +17,7 @@ pub mod prune;
 pub mod rebuild_index;
 pub mod repair;
 pub mod restore;
+pub mod run;
 pub mod show;
 pub mod snapshots;
 pub mod stats;

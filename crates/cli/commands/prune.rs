@@ -50,9 +50,13 @@ pub fn code(report: &PruneReport) -> Code {
     if report.damaged.is_empty() { Code::Done } else { Code::Failed }
 }
 
+/// Prunes.
+pub fn execute(options: &PruneOptions, archive: &Archive, show: bool) -> Result<PruneReport> {
+    Ok(progress::attend(show, |progress| archive.prune(options, &time::now, progress))??)
+}
+
 fn perform(options: &PruneOptions, archive: &Archive, output: &mut Output) -> Result<PruneReport> {
-    let show = output.manner().progress;
-    let report = progress::attend(show, |progress| archive.prune(options, &time::now, progress))??;
+    let report = execute(options, archive, output.manner().progress)?;
     report.damaged.iter().for_each(|damage| output.warn(format_args!("kept: {damage}")));
     if !output.manner().json && !output.manner().quiet {
         summarise(&report, options.now, output)?;
@@ -60,7 +64,8 @@ fn perform(options: &PruneOptions, archive: &Archive, output: &mut Output) -> Re
     Ok(report)
 }
 
-fn options(args: &PruneArgs) -> PruneOptions {
+/// What the options of the command mean.
+pub fn options(args: &PruneArgs) -> PruneOptions {
     let mut options = PruneOptions::new(world::host_name());
     options.grace = args.grace.map_or(GRACE, |grace| i64::try_from(grace.as_secs()).unwrap_or(i64::MAX));
     options.max_unused = args.max_unused.unwrap_or(options.max_unused);

@@ -9,13 +9,16 @@ use super::section::{Item, Section};
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
+/// The keys of `[instance.snapshot]`.
+pub const KEYS: &[&str] = &["create", "destroy", "path", "timeout"];
+
 const CHOICES: [Choice; 4] = [Choice::Auto, Choice::Hold, Choice::Clone, Choice::Snapshot];
 
 /// Reads how hot content is to be secured in an instance's window, and what makes snapshots.
 pub fn read(instance: &Section<'_>, freezer: &FreezerConfig) -> Result<(Choice, Option<SnapshotPrograms>)> {
     let programs = match instance.get("snapshot") {
         Some(item) if *freezer == FreezerConfig::None => return Err(unfrozen(&item)),
-        Some(item) => Some(programs(&item)?),
+        Some(item) => programs(&item)?,
         None => None,
     };
     let Some(item) = instance.get("capture") else { return Ok((Choice::Auto, programs)) };
@@ -46,14 +49,15 @@ fn unfrozen(item: &Item<'_>) -> ConfigError {
     )
 }
 
-fn programs(item: &Item<'_>) -> Result<SnapshotPrograms> {
-    let section = item.section(&["create", "destroy", "path", "timeout"])?;
-    Ok(SnapshotPrograms {
-        create: section.need("create", "[\"/usr/local/bin/snap-create\", \"cust01\"]")?.program()?,
-        destroy: section.need("destroy", "[\"/usr/local/bin/snap-destroy\", \"cust01\"]")?.program()?,
-        path: path(&section.need("path", "\"/mnt/snap{root}\"")?)?,
-        timeout_ms: timeout_ms(&section)?,
-    })
+/// `None` if something that must be there is not.
+fn programs(item: &Item<'_>) -> Result<Option<SnapshotPrograms>> {
+    let section = item.section(KEYS)?;
+    let create = section.require("create", "[\"/usr/local/bin/snap-create\", \"cust01\"]", Item::program);
+    let destroy = section.require("destroy", "[\"/usr/local/bin/snap-destroy\", \"cust01\"]", Item::program);
+    let path = section.require("path", "\"/mnt/snap{root}\"", path);
+    let timeout_ms = timeout_ms(&section);
+    let all = create.zip(destroy).zip(path);
+    Ok(all.map(|((create, destroy), path)| SnapshotPrograms { create, destroy, path, timeout_ms }))
 }
 
 fn path(item: &Item<'_>) -> Result<SnapshotPath> {

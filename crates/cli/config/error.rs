@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ pub struct Mark {
     pub file: Arc<Path>,
     /// The line, from 1.
     pub line: usize,
+    /// The character of the line, from 1.
+    pub column: usize,
     /// The key with the tables that it stands in, as in `instance.roots.base`; empty where no key is meant.
     pub key: String,
 }
@@ -23,10 +26,32 @@ impl Mark {
 
 /// Something in a configuration file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}:{}: {}{}{message}", at.file.display(), at.line, at.key, if at.key.is_empty() { "" } else { ": " })]
+#[error(
+    "{}:{}:{}: {}{}{message}",
+    at.file.display(), at.line, at.column, at.key, if at.key.is_empty() { "" } else { ": " }
+)]
 pub struct ConfigError {
     /// Where.
     pub at: Mark,
     /// What is wrong with it, and what to do.
     pub message: String,
+}
+
+/// Everything in a configuration file that cannot be used, in the order of the file; at least one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if number > 0 { "\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
 }

@@ -1,23 +1,24 @@
-//! The keys of the configuration file, and what they mean.
+//! The keys of the configuration file: its tables, the repository, the instances.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use icecore_engine::backup::OnWindowFailure;
 use icecore_engine::snapshot::Snapshot;
-use icecore_source::Excludes;
+use icecore_source::capture::Choice;
 use icecore_source::freezer::FreezerConfig;
 use toml::de::DeTable;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, ConfigErrors};
 use super::section::{Item, Section, Source};
-use super::{Configuration, Freezing, Instance, InstanceRoot, KEEP_KINDS, Keep, Repository};
-use super::{capture, freezer};
+use super::{Configuration, Freezing, Instance, InstanceRoot, Repository};
+use super::{capture, freezer, hooks, jobs, terms};
+use crate::settings::local_directory;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
-const INSTANCE_KEYS: [&str; 13] = [
+const TOP: &[&str] = &["repository", "instance", "defaults", "hooks", "limits", "run", "prune", "check", "drill"];
+const REPOSITORY: &[&str] = &["url", "password-file"];
+const INSTANCE: &[&str] = &[
     "name",
     "roots",
     "exclude",
@@ -31,136 +32,158 @@ const INSTANCE_KEYS: [&str; 13] = [
     "schedule",
     "keep",
     "verify",
+    "hooks",
 ];
 
-/// The longest window without a word in the file. An application of many users bears it.
-const MAX_FREEZE: Duration = Duration::from_secs(30);
-
-/// Outside of these a window is a slip of the finger.
-const MAX_FREEZE_LIMITS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60 * 60);
-
-/// Warm passes without a word in the file: few files are still hot after the third.
-const WARM_ROUNDS: u8 = 3;
+/// Every table of the file, by its path, and its keys. `[instance.freezer]` has some for each kind. (`roots` has names of
+/// one's own.)
+pub const TABLES: &[(&str, &[&str])] = &[
+    ("", TOP),
+    ("repository", REPOSITORY),
+    ("instance", INSTANCE),
+    ("instance.keep", &terms::KEEP_KINDS),
+    ("instance.hooks", hooks::KEYS),
+    ("instance.snapshot", capture::KEYS),
+    ("instance.freezer", freezer::COMMAND),
+    ("instance.freezer", freezer::FSFREEZE),
+    ("instance.freezer", freezer::MAILSTORE),
+    ("defaults", terms::KEYS),
+    ("defaults.keep", &terms::KEEP_KINDS),
+    ("defaults.hooks", hooks::KEYS),
+    ("hooks", hooks::KEYS),
+    ("limits", jobs::LIMITS),
+    ("run", jobs::RUN),
+    ("prune", jobs::PRUNE),
+    ("check", jobs::CHECK),
+    ("drill", jobs::DRILL),
+];
 
 /// The longest name of an instance: it names files as well.
 const NAME_LEN: usize = 60;
 
 impl Configuration {
     /// Reads the text of a configuration file.
-    pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn parse(file: &Path, bytes: &[u8]) -> std::result::Result<Self, ConfigErrors> {
         let file: Arc<Path> = file.into();
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
             Err(error) => {
                 let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-                let source = Source { file, text: &valid };
+                let source = Source::new(file, &valid);
                 let at = source.mark(&(valid.len()..valid.len()), String::new());
-                return Err(at.error("is not UTF-8 text: save the file in that encoding"));
+                return Err(at.error("is not UTF-8 text: save the file in that encoding").into());
             }
         };
-        let source = Source { file: Arc::clone(&file), text };
-        let document = DeTable::parse(text).map_err(|error| {
-            let span = error.span().unwrap_or(0..0);
-            source.mark(&span, String::new()).error(error.message())
-        })?;
-        let at = source.mark(&(0..0), String::new());
-        let top = Section::new(&source, document.get_ref(), at, &["repository", "instance"])?;
-        let repository = top.get("repository").map(|item| repository(&item)).transpose()?;
-        let sections = top.get("instance").map_or(Ok(Vec::new()), |item| item.sections(&INSTANCE_KEYS))?;
-        let mut instances: Vec<Instance> = Vec::with_capacity(sections.len());
-        for section in &sections {
-            let instance = instance(section)?;
-            if instances.iter().any(|other| other.name == instance.name) {
-                let name = section.need("name", "")?;
-                return Err(name
-                    .at
-                    .error(format!("another instance is named {:?} already: choose another name", instance.name)));
-            }
-            instances.push(instance);
+        let source = Source::new(Arc::clone(&file), text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            source.note(source.mark(&error.span().unwrap_or(0..0), String::new()).error(error.message()));
         }
-        Ok(Self { file, repository, instances })
+        if !errors.is_empty() {
+            // What the rest means is anybody's guess.
+            source.finish()?;
+        }
+        let at = source.mark(&(0..0), String::new());
+        let top = Section::new(&source, document.get_ref(), at, TOP);
+        let read = Self {
+            file,
+            repository: top.find("repository", repository),
+            instances: instances(&top),
+            hooks: hooks::read(&top, &hooks::Hooks::default()),
+            limits: jobs::limits(&top),
+            run: jobs::run(&top),
+            prune: jobs::prune(&top),
+            check: jobs::check(&top),
+            drill: jobs::drill(&top),
+            references: Vec::new(),
+        };
+        Ok(Self { references: source.finish()?, ..read })
     }
 }
 
 fn repository(item: &Item<'_>) -> Result<Repository> {
-    let section = item.section(&["url", "password-file"])?;
+    let section = item.section(REPOSITORY)?;
+    let password_file = section.find("password-file", Item::path);
     let url = section.need("url", "\"/srv/icecore\"")?;
     let text = url.text()?;
-    if !text.contains("://") {
-        url.path()?;
+    match text.contains("://") {
+        true => drop(url.parsed(|text| local_directory(text.as_ref()))?),
+        false => drop(url.path()?),
     }
-    let password_file = section.get("password-file").map(|item| item.path()).transpose()?;
     Ok(Repository { url: text.to_owned(), password_file })
 }
 
-fn instance(section: &Section<'_>) -> Result<Instance> {
-    let name = section.need("name", "\"cust01\"")?;
-    let text = name.text()?;
-    if Snapshot::check_instance(text).is_err() || text.len() > NAME_LEN {
-        return Err(name.at.error(format!(
-            "{text:?} cannot name an instance: write at most {NAME_LEN} bytes without control characters"
-        )));
+fn instances(top: &Section<'_>) -> Vec<Instance> {
+    let defaults = terms::defaults(top);
+    let mut instances: Vec<Instance> = Vec::new();
+    for section in top.read("instance", Vec::new(), |item| item.sections(INSTANCE)) {
+        let Some(instance) = instance(&section, &defaults) else { continue };
+        match section.get("name") {
+            Some(name) if instances.iter().any(|other| other.name == instance.name) => {
+                let said = format!("another instance is named {:?} already: choose another name", instance.name);
+                section.take::<()>(Err(name.at.error(said)));
+            }
+            _ => instances.push(instance),
+        }
     }
-    let limit = section.get("max-freeze").map(|item| item.duration(MAX_FREEZE_LIMITS)).transpose()?;
-    let rounds = section.get("warm-rounds").map(|item| item.number(0..=10)).transpose()?;
-    let failure = [("fail", OnWindowFailure::Fail), ("keep-fuzzy", OnWindowFailure::KeepFuzzy)];
-    let freezer = section.get("freezer").map_or(Ok(FreezerConfig::None), |item| freezer::read(&item))?;
-    let (capture, snapshot) = capture::read(section, &freezer)?;
+    instances
+}
+
+/// `None` if something that must be there is not; all of it is looked at in any case.
+fn instance(section: &Section<'_>, defaults: &terms::Terms) -> Option<Instance> {
+    let name = section.require("name", "\"cust01\"", name);
+    let roots = section.require("roots", "{ base = \"/srv/cust01\" }", roots);
+    let freezer = section.read("freezer", FreezerConfig::None, freezer::read);
+    let (capture, snapshot) = section.take(capture::read(section, &freezer)).unwrap_or((Choice::Auto, None));
+    let terms = terms::read(section, defaults);
+    let verify = section.find("verify", Item::texts);
     let freezing = Freezing {
         freezer,
         capture,
         snapshot,
-        max_freeze: limit.unwrap_or(MAX_FREEZE),
-        // Its limits make it fit.
-        warm_rounds: rounds.map_or(WARM_ROUNDS, |rounds| rounds as u8),
-        always_read: patterns(section, "always-read")?,
-        on_failure: section.get("on-window-failure").map_or(Ok(OnWindowFailure::Fail), |item| item.word(&failure))?,
+        max_freeze: terms.max_freeze,
+        warm_rounds: terms.warm_rounds,
+        always_read: terms.always_read,
+        on_failure: terms.on_failure,
     };
-    Ok(Instance {
-        name: text.to_owned(),
-        roots: roots(&section.need("roots", "{ base = \"/srv/cust01\" }")?)?,
-        exclude: patterns(section, "exclude")?,
+    Some(Instance {
+        name: name?,
+        roots: roots?,
+        exclude: terms.exclude,
         freezing,
-        schedule: section.get("schedule").map(|item| item.text().map(str::to_owned)).transpose()?,
-        keep: section.get("keep").map_or(Ok(Keep::default()), |item| keep(&item))?,
-        verify: section.get("verify").map(|item| item.texts()).transpose()?,
+        schedule: terms.schedule,
+        keep: terms.keep,
+        hooks: terms.hooks,
+        verify,
     })
 }
 
-/// Patterns that were tried: each can be compiled.
-fn patterns(section: &Section<'_>, key: &str) -> Result<Vec<String>> {
-    let Some(item) = section.get(key) else { return Ok(Vec::new()) };
-    let patterns = item.texts()?;
-    match Excludes::new(&patterns, &[]) {
-        Ok(_) => Ok(patterns),
-        Err(error) => {
-            let (pattern, reason) = (error.pattern, error.reason);
-            Err(item.at.error(format!("{pattern:?} is not a pattern as in .gitignore: {reason}")))
-        }
+fn name(item: &Item<'_>) -> Result<String> {
+    let text = item.text()?;
+    if Snapshot::check_instance(text).is_err() || text.len() > NAME_LEN {
+        return Err(item.at.error(format!(
+            "{text:?} cannot name an instance: write at most {NAME_LEN} bytes without control characters"
+        )));
     }
+    Ok(text.to_owned())
 }
 
 fn roots(item: &Item<'_>) -> Result<Vec<InstanceRoot>> {
+    let section = item.open_section()?;
     let mut roots = Vec::new();
-    for root in item.open_section()?.items() {
+    for root in section.items() {
         if root.name.is_empty() || matches!(root.name, "." | "..") || root.name.contains(['/', '\0']) {
-            return Err(root.at.error(format!("{:?} cannot name a root: write one component of a path", root.name)));
+            let said = format!("{:?} cannot name a root: write one component of a path", root.name);
+            section.take::<()>(Err(root.at.error(said)));
         }
-        roots.push(InstanceRoot { name: root.name.to_owned(), path: root.path()?, at: root.at.clone() });
+        let path = section.take(root.path());
+        roots.extend(path.map(|path| InstanceRoot { name: root.name.to_owned(), path, at: root.at.clone() }));
     }
-    match roots.is_empty() {
+    match section.items().next().is_none() {
         true => Err(item.at.error("names no directory: write, for example, roots = { base = \"/srv/cust01\" }")),
         false => Ok(roots),
     }
-}
-
-fn keep(item: &Item<'_>) -> Result<Keep> {
-    let section = item.section(&KEEP_KINDS)?;
-    let mut rules = Vec::new();
-    for kind in KEEP_KINDS {
-        if let Some(item) = section.get(kind) {
-            rules.push((kind, item.number(1..=100_000)?));
-        }
-    }
-    Ok(Keep { rules })
 }

@@ -27,71 +27,80 @@ enum Kind {
 const KINDS: [(&str, Kind); 4] =
     [("none", Kind::None), ("command", Kind::Command), ("fsfreeze", Kind::Fsfreeze), ("mailstore", Kind::Mailstore)];
 
+pub const COMMAND: &[&str] = &["kind", "freeze", "thaw", "status", "stop", "start", "timeout"];
+pub const FSFREEZE: &[&str] = &["kind", "mount"];
+pub const MAILSTORE: &[&str] = &[
+    "kind",
+    "endpoint",
+    "user",
+    "password-file",
+    "instance-id",
+    "certificate-sha256",
+    "ca-file",
+    "timeout",
+    "restart-after-failed-thaw",
+];
+
 /// Reads a freezer.
 pub fn read(item: &Item<'_>) -> Result<FreezerConfig> {
-    match item.open_section()?.need("kind", "\"command\"")?.word(&KINDS)? {
-        Kind::None => item.section(&["kind"]).map(|_| FreezerConfig::None),
-        Kind::Command => command(&item.section(&["kind", "freeze", "thaw", "status", "stop", "start", "timeout"])?),
-        Kind::Fsfreeze => fsfreeze(&item.section(&["kind", "mount"])?),
-        Kind::Mailstore => mailstore(&item.section(&[
-            "kind",
-            "endpoint",
-            "user",
-            "password-file",
-            "instance-id",
-            "certificate-sha256",
-            "ca-file",
-            "timeout",
-            "restart-after-failed-thaw",
-        ])?),
-    }
+    // What is missing or wrong in it is noted; another then stands for it, and is never seen.
+    let read = match item.open_section()?.need("kind", "\"command\"")?.word(&KINDS)? {
+        Kind::None => item.section(&["kind"]).map(|_| None)?,
+        Kind::Command => command(&item.section(COMMAND)?),
+        Kind::Fsfreeze => fsfreeze(&item.section(FSFREEZE)?),
+        Kind::Mailstore => mailstore(&item.section(MAILSTORE)?),
+    };
+    Ok(read.unwrap_or(FreezerConfig::None))
 }
 
-fn command(section: &Section<'_>) -> Result<FreezerConfig> {
-    let program = |key: &str| section.get(key).map(|item| item.program()).transpose();
-    let config = CommandConfig {
-        freeze: section.need("freeze", "[\"/usr/local/bin/app-freeze\", \"cust01\"]")?.program()?,
-        thaw: section.need("thaw", "[\"/usr/local/bin/app-thaw\", \"cust01\"]")?.program()?,
-        status: program("status")?,
-        stop: program("stop")?,
-        start: program("start")?,
-        timeout_ms: timeout_ms(section)?,
-    };
+fn command(section: &Section<'_>) -> Option<FreezerConfig> {
+    let freeze = section.require("freeze", "[\"/usr/local/bin/app-freeze\", \"cust01\"]", Item::program);
+    let thaw = section.require("thaw", "[\"/usr/local/bin/app-thaw\", \"cust01\"]", Item::program);
+    let [status, stop, start] = ["status", "stop", "start"].map(|key| section.find(key, Item::program));
     // A stop that nothing confirms is none, and what is stopped is started again.
-    if config.stop.is_some() || config.start.is_some() {
+    if stop.is_some() || start.is_some() {
         for key in ["status", "stop", "start"] {
-            section.need(key, &format!("[\"/usr/local/bin/app-{key}\", \"cust01\"]"))?;
+            section.take(section.need(key, &format!("[\"/usr/local/bin/app-{key}\", \"cust01\"]")));
         }
     }
-    Ok(FreezerConfig::Command(config))
+    let timeout_ms = timeout_ms(section);
+    Some(FreezerConfig::Command(CommandConfig { freeze: freeze?, thaw: thaw?, status, stop, start, timeout_ms }))
 }
 
-fn fsfreeze(section: &Section<'_>) -> Result<FreezerConfig> {
-    let mount = section.need("mount", "\"/srv\"")?.path()?;
-    Ok(FreezerConfig::Fsfreeze(FsfreezeConfig { mount, avoid: Vec::new() }))
+fn fsfreeze(section: &Section<'_>) -> Option<FreezerConfig> {
+    let mount = section.require("mount", "\"/srv\"", Item::path)?;
+    Some(FreezerConfig::Fsfreeze(FsfreezeConfig { mount, avoid: Vec::new() }))
 }
 
-fn mailstore(section: &Section<'_>) -> Result<FreezerConfig> {
-    let endpoint = section.need("endpoint", "\"https://spe.example.com:8474\"")?;
-    if !endpoint.text()?.starts_with("https://") {
-        return Err(endpoint.at.error(format!("{:?} is not an address: write https://HOST:8474", endpoint.text()?)));
-    }
-    let pin = section.get("certificate-sha256");
-    let ca_file = section.get("ca-file");
-    if pin.is_none() && ca_file.is_none() {
+fn mailstore(section: &Section<'_>) -> Option<FreezerConfig> {
+    let endpoint = section.require("endpoint", "\"https://spe.example.com:8474\"", endpoint);
+    let user = section.require("user", "\"admin\"", Item::text);
+    let password_file = section.require("password-file", "\"/etc/icecore/mailstore-password\"", Item::path);
+    let instance_id = section.require("instance-id", "\"cust01\"", Item::text);
+    if section.get("certificate-sha256").is_none() && section.get("ca-file").is_none() {
         let step = "nothing says which server may be told the password: write certificate-sha256 or ca-file";
-        return Err(section.at.error(step));
+        section.take::<()>(Err(section.at.error(step)));
     }
-    Ok(FreezerConfig::Mailstore(MailstoreConfig {
-        endpoint: endpoint.text()?.to_owned(),
-        user: section.need("user", "\"admin\"")?.text()?.to_owned(),
-        password_file: section.need("password-file", "\"/etc/icecore/mailstore-password\"")?.path()?,
-        instance_id: section.need("instance-id", "\"cust01\"")?.text()?.to_owned(),
-        certificate_sha256: pin.map(|item| fingerprint(&item)).transpose()?,
-        ca_file: ca_file.map(|item| item.path()).transpose()?,
-        timeout_ms: timeout_ms(section)?,
-        restart_after_failed_thaw: section.get("restart-after-failed-thaw").map_or(Ok(false), |item| item.truth())?,
+    let certificate_sha256 = section.find("certificate-sha256", fingerprint);
+    let ca_file = section.find("ca-file", Item::path);
+    let restart_after_failed_thaw = section.read("restart-after-failed-thaw", false, Item::truth);
+    Some(FreezerConfig::Mailstore(MailstoreConfig {
+        endpoint: endpoint?,
+        user: user?.to_owned(),
+        password_file: password_file?,
+        instance_id: instance_id?.to_owned(),
+        certificate_sha256,
+        ca_file,
+        timeout_ms: timeout_ms(section),
+        restart_after_failed_thaw,
     }))
+}
+
+fn endpoint(item: &Item<'_>) -> Result<String> {
+    match item.text()? {
+        text if text.starts_with("https://") => Ok(text.to_owned()),
+        text => Err(item.at.error(format!("{text:?} is not an address: write https://HOST:8474"))),
+    }
 }
 
 /// 32 bytes in hexadecimal digits, as programs show them: with or without colons.
@@ -106,8 +115,7 @@ fn fingerprint(item: &Item<'_>) -> Result<String> {
 }
 
 /// How long one program or request may take, in milliseconds.
-pub fn timeout_ms(section: &Section<'_>) -> Result<u64> {
-    let timeout = section.get("timeout").map(|item| item.duration(TIMEOUT_LIMITS)).transpose()?;
+pub fn timeout_ms(section: &Section<'_>) -> u64 {
     // Its limits make it fit.
-    Ok(timeout.unwrap_or(TIMEOUT).as_millis() as u64)
+    section.read("timeout", TIMEOUT, |item| item.duration(TIMEOUT_LIMITS)).as_millis() as u64
 }

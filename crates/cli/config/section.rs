@@ -1,5 +1,6 @@
-//! TOML values, read by key and type. Every error names file, line and key.
+//! TOML values, read by key and type. Every error names file, line, column and key; all of a file are gathered.
 
+use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,26 +9,58 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::error::{ConfigError, Mark};
+use super::error::{ConfigError, ConfigErrors, Mark};
+use super::file::TABLES;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
 /// How alike two words must be for one to be a slip of the other; 1 is the same (Jaro-Winkler).
 const ALIKE: f64 = 0.8;
 
-/// A file's text.
+/// A file's text, and what was found out about it so far.
 #[derive(Debug)]
 pub struct Source<'a> {
     pub file: Arc<Path>,
     pub text: &'a str,
+    problems: RefCell<Vec<ConfigError>>,
+    references: RefCell<Vec<Reference>>,
 }
 
-impl Source<'_> {
+/// Something on the disk that a configuration names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Where it is named.
+    pub at: Mark,
+    /// What is named; absolute.
+    pub path: PathBuf,
+    /// It is to be run.
+    pub is_program: bool,
+}
+
+impl<'a> Source<'a> {
+    /// A file of which nothing is known yet.
+    pub fn new(file: Arc<Path>, text: &'a str) -> Self {
+        Self { file, text, problems: RefCell::default(), references: RefCell::default() }
+    }
+
     /// The mark of what stands at some bytes of the text.
     pub fn mark(&self, span: &Range<usize>, key: String) -> Mark {
-        let before = self.text.as_bytes().iter().take(span.start);
-        let line = 1 + before.filter(|&&byte| byte == b'\n').count();
-        Mark { file: Arc::clone(&self.file), line, key }
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        let line = 1 + before.bytes().filter(|&byte| byte == b'\n').count();
+        Mark { file: Arc::clone(&self.file), line, column: 1 + before[line_start..].chars().count(), key }
+    }
+
+    /// Remembers a problem. Whatever is read in its place is never seen.
+    pub fn note(&self, problem: ConfigError) {
+        self.problems.borrow_mut().push(problem);
+    }
+
+    /// What the file names on the disk, if nothing is wrong with it.
+    pub fn finish(&self) -> std::result::Result<Vec<Reference>, ConfigErrors> {
+        let mut problems = self.problems.take();
+        problems.sort_by_key(|problem| (problem.at.line, problem.at.column));
+        if problems.is_empty() { Ok(self.references.take()) } else { Err(ConfigErrors(problems)) }
     }
 }
 
@@ -42,15 +75,19 @@ pub struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// Takes a table; none but the `known` keys may stand in it.
-    pub fn new(source: &'a Source<'a>, table: &'a DeTable<'a>, at: Mark, known: &[&str]) -> Result<Self> {
+    pub fn new(source: &'a Source<'a>, table: &'a DeTable<'a>, at: Mark, known: &[&str]) -> Self {
         let section = Self { source, table, at };
-        match section.items().find(|item| !known.contains(&item.name)) {
-            Some(unknown) => Err(unknown.at.error(match nearest(unknown.name, known) {
-                Some(near) => format!("unknown key: did you mean {near:?}?"),
-                None => format!("unknown key: the keys here are {}", known.join(", ")),
-            })),
-            None => Ok(section),
+        for unknown in section.items().filter(|item| !known.contains(&item.name)) {
+            source.note(unknown.at.error(
+                match (nearest(unknown.name, known), home_of(unknown.name, &section.at.key)) {
+                    (Some(near), _) => format!("unknown key: did you mean {near:?}?"),
+                    // A line below the header of a table belongs to that table: the usual slip.
+                    (None, Some(home)) => format!("unknown key: it belongs to {home}"),
+                    (None, None) => format!("unknown key: the keys here are {}", known.join(", ")),
+                },
+            ));
         }
+        section
     }
 
     /// Everything in it, sorted by key.
@@ -76,6 +113,31 @@ impl<'a> Section<'a> {
             let at = Mark { key: format!("{inside}{key}"), ..self.at.clone() };
             at.error(format!("is missing: write, for example, {key} = {example}"))
         })
+    }
+
+    /// What was read; what could not be is noted.
+    pub fn take<T>(&self, read: Result<T>) -> Option<T> {
+        read.map_err(|problem| self.source.note(problem)).ok()
+    }
+
+    /// What stands under a key, read, if anything does.
+    pub fn find<T>(&self, key: &str, read: impl FnOnce(&Item<'a>) -> Result<T>) -> Option<T> {
+        self.get(key).and_then(|item| self.take(read(&item)))
+    }
+
+    /// The same; `otherwise` if nothing does.
+    pub fn read<T>(&self, key: &str, otherwise: T, read: impl FnOnce(&Item<'a>) -> Result<T>) -> T {
+        self.find(key, read).unwrap_or(otherwise)
+    }
+
+    /// What stands under a key that must be there, read; `example` shows how.
+    pub fn require<T>(&self, key: &str, example: &str, read: impl FnOnce(&Item<'a>) -> Result<T>) -> Option<T> {
+        self.take(self.need(key, example).and_then(|item| read(&item)))
+    }
+
+    /// The table under a key, with none but the `known` keys, if there is one.
+    pub fn table(&self, key: &str, known: &[&str]) -> Option<Section<'a>> {
+        self.find(key, |item| item.section(known))
     }
 }
 
@@ -124,6 +186,7 @@ impl<'a> Item<'a> {
     pub fn path(&self) -> Result<PathBuf> {
         let text = self.text()?;
         if Path::new(text).is_absolute() && !text.contains('\0') {
+            self.refer(text, false);
             return Ok(PathBuf::from(text));
         }
         Err(self.at.error(format!("{text:?} is not an absolute path: write it from / on")))
@@ -145,12 +208,26 @@ impl<'a> Item<'a> {
     pub fn program(&self) -> Result<Vec<String>> {
         let program = self.texts()?;
         match program.first() {
-            Some(first) if Path::new(first).is_absolute() => Ok(program),
+            Some(first) if Path::new(first).is_absolute() => {
+                self.refer(first, true);
+                Ok(program)
+            }
             Some(first) => Err(self
                 .at
                 .error(format!("the program {first:?} must be named by its absolute path; no shell looks for it"))),
             None => Err(self.at.error("is empty: write [\"/path/of/program\", \"argument\"]")),
         }
+    }
+
+    /// Remembers that something on the disk is meant.
+    fn refer(&self, path: &str, is_program: bool) {
+        let reference = Reference { at: self.at.clone(), path: PathBuf::from(path), is_program };
+        self.source.references.borrow_mut().push(reference);
+    }
+
+    /// What another part of the program reads from a text; its error says what to write.
+    pub fn parsed<T, E: std::fmt::Display>(&self, parse: impl FnOnce(&str) -> std::result::Result<T, E>) -> Result<T> {
+        parse(self.text()?).map_err(|error| self.at.error(error.to_string()))
     }
 
     /// Yes or no.
@@ -193,7 +270,7 @@ impl<'a> Item<'a> {
 
     /// A table with none but the `known` keys.
     pub fn section(&self, known: &[&str]) -> Result<Section<'a>> {
-        Section::new(self.source, self.table()?, self.at.clone(), known)
+        Ok(Section::new(self.source, self.table()?, self.at.clone(), known))
     }
 
     /// A table with whatever keys.
@@ -238,6 +315,17 @@ impl<'a> Item<'a> {
         };
         self.at.error(format!("must be {wanted}, and is {found}"))
     }
+}
+
+/// The only other table that has a key of this name, apart from what instances share.
+fn home_of(key: &str, own: &str) -> Option<String> {
+    let mut homes = TABLES.iter().filter(|(table, keys)| !table.starts_with("defaults") && keys.contains(&key));
+    let (home, _) = homes.next()?;
+    (*home != own && homes.all(|(other, _)| other == home)).then(|| match *home {
+        "" => "the top of the file".to_owned(),
+        "instance" => "[[instance]]".to_owned(),
+        home => format!("[{home}]"),
+    })
 }
 
 /// The word that was probably meant.

@@ -1,3 +1,5 @@
+mod whole;
+
 use std::os::unix::fs::symlink;
 
 use icecore_source::capture::SnapshotPath;
@@ -7,7 +9,7 @@ use super::*;
 
 const FILE: &str = "/etc/icecore/config.toml";
 
-fn parse(text: &str) -> std::result::Result<Configuration, ConfigError> {
+fn parse(text: &str) -> std::result::Result<Configuration, ConfigErrors> {
     Configuration::parse(Path::new(FILE), text.as_bytes())
 }
 
@@ -108,7 +110,7 @@ freezer = { kind = "mailstore", endpoint = "https://h", user = "u", password-fil
     let roots: Vec<_> = first.roots.iter().map(|root| (root.name.as_str(), root.at.line)).collect();
     assert_eq!(roots, [("archive", 8), ("base", 8)]);
     assert_eq!(first.exclude, ["*.tmp"]);
-    assert_eq!(first.schedule.as_deref(), Some("daily 02:00"));
+    assert_eq!(first.schedule.to_string(), "daily 02:00");
     assert_eq!(first.keep.rules, [("daily", 14), ("weekly", 8), ("monthly", 12)]);
     assert_eq!(first.verify.as_ref().unwrap()[0], "gfix");
     let freezing = &first.freezing;
@@ -168,6 +170,7 @@ fn every_error_names_file_line_and_key() {
         (instance("always-read = ['[z-a]']"), 4, "instance.always-read", "is not a pattern"),
         // Places.
         ("[repository]\nurl = 'ice'".into(), 2, "repository.url", "is not an absolute path"),
+        ("[repository]\nurl = 'x9://ice'".into(), 2, "repository.url", "are not supported by this version"),
         ("[[instance]]\nname = 'a'\nroots = {}".into(), 3, "instance.roots", "names no directory"),
         ("[[instance]]\nname = 'a'\nroots = '/a'".into(), 3, "instance.roots", "must be a table"),
         ("[[instance]]\nname = 'a'\n[instance.roots]\n\nb = 'c'".into(), 5, "instance.roots.b", "absolute path"),
@@ -204,6 +207,22 @@ fn every_error_names_file_line_and_key() {
         (instance("keep = { daily = 0 }"), 4, "instance.keep.daily", "from 1 to"),
         (instance("verify = 'gfix'"), 4, "instance.verify", "must be a list of texts"),
         (instance("schedule = 2"), 4, "instance.schedule", "must be a text in quotes"),
+        (instance("schedule = 'daily'"), 4, "instance.schedule", "is not a schedule"),
+        (instance("[instance.hooks]\nbefor = ['/b']"), 5, "instance.hooks.befor", "did you mean \"before\"?"),
+        (instance("[instance.hooks]\nafter = ['b']"), 5, "instance.hooks.after", "by its absolute path"),
+        // Tables that are not of an instance.
+        ("[limits]\nread-rate = '50MB'".into(), 2, "limits.read-rate", "is not a rate"),
+        ("[limits]\nupload-rate = '0MiB/s'".into(), 2, "limits.upload-rate", "is not a rate"),
+        ("[limits]\nthreads = 0".into(), 2, "limits.threads", "from 1 to"),
+        ("[run]\nparallel = 0".into(), 2, "run.parallel", "from 1 to"),
+        ("[run]\nparallel-windows = 1".into(), 2, "run.parallel-windows", "true or false"),
+        ("[prune]\nmax-unused = '101%'".into(), 2, "prune.max-unused", "share from 0% to 100%"),
+        ("[check]\nread-data = '101%'".into(), 2, "check.read-data", "share from 1% to 100%"),
+        ("[check]\ntime-limit = 'soon'".into(), 2, "check.time-limit", "a time such as"),
+        ("[drill]\nschedule = 'x'".into(), 2, "drill.schedule", "is not a schedule"),
+        ("[defaults]\nname = 'x'".into(), 2, "defaults.name", "it belongs to [[instance]]"),
+        ("[defaults.keep]\ndaily = 0".into(), 2, "defaults.keep.daily", "from 1 to"),
+        (command("kind = 'none'\nmax-freeze = '1s'"), 6, "instance.freezer.max-freeze", "it belongs to [[instance]]"),
         // Freezers.
         (instance("freezer = 'command'"), 4, "instance.freezer", "must be a table"),
         (command(""), 4, "instance.freezer.kind", "is missing"),
@@ -230,10 +249,11 @@ fn every_error_names_file_line_and_key() {
         (command("kind = 'mailstore'\nendpoint = 'https://h'"), 4, "instance.freezer", "certificate-sha256 or ca-file"),
     ];
     for (text, line, key, says) in cases {
-        let error = parse(&text).expect_err(&text);
-        assert_eq!((error.at.line, error.at.key.as_str()), (line, key), "{text}\n{error}");
-        let told = error.to_string();
-        assert!(told.starts_with(&format!("{FILE}:{line}: {key}")) && told.contains(says), "{text}\n{told}");
+        let errors = parse(&text).expect_err(&text);
+        let found = errors.0.iter().find(|error| (error.at.line, error.at.key.as_str()) == (line, key));
+        let error = found.unwrap_or_else(|| panic!("{text}\n{errors}"));
+        let (told, column) = (error.to_string(), error.at.column);
+        assert!(told.starts_with(&format!("{FILE}:{line}:{column}: {key}")) && told.contains(says), "{text}\n{told}");
     }
 }
 
@@ -244,7 +264,7 @@ fn a_mailstore_needs_its_credentials_and_a_whole_fingerprint() {
     let colons = ["4F"; 32].join(":");
     assert!(parse(&with(&colons)).is_ok());
     for pin in ["4F".repeat(31), "4F".repeat(33), format!("{}xy", "4F".repeat(31)), "sha256".into()] {
-        assert!(refuse(&with(&pin)).contains(":10: instance.freezer.certificate-sha256: "), "{pin}");
+        assert!(refuse(&with(&pin)).contains(":10:1: instance.freezer.certificate-sha256: "), "{pin}");
     }
     for key in ["user", "password-file", "instance-id"] {
         let lines: Vec<_> = whole.lines().filter(|line| !line.starts_with(key)).collect();
@@ -256,7 +276,7 @@ fn a_mailstore_needs_its_credentials_and_a_whole_fingerprint() {
 #[test]
 fn what_is_not_text_is_told_with_its_line() {
     let error = Configuration::parse(Path::new(FILE), b"# one\n# t\xff").unwrap_err();
-    assert_eq!(error.to_string(), format!("{FILE}:2: is not UTF-8 text: save the file in that encoding"));
+    assert_eq!(error.to_string(), format!("{FILE}:2:4: is not UTF-8 text: save the file in that encoding"));
 }
 
 #[test]

@@ -32,6 +32,7 @@ use icecore_source::{Excludes, ListProgress, Listing, Names, Root, Rules, Tree};
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
+use crate::pace::Pace;
 use crate::progress::{Phase, Progress};
 pub use frozen::{Rehearsal, rehearse};
 use night::Night;
@@ -67,6 +68,8 @@ pub struct Job<'a> {
     pub level: i32,
     /// Threads that read, cut and hash; at least 1.
     pub threads: usize,
+    /// How fast content is read outside of freeze windows; `None`: as fast as can be.
+    pub pace: Option<Arc<Pace>>,
     /// The time now.
     pub clock: &'a (dyn Fn() -> Timestamp + Sync),
     /// How the instance is frozen; `None`: what stands there is read as it is.

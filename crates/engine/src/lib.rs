@@ -13,6 +13,7 @@
 
 //! | [`prune`] | what nothing needs is deleted |
 //! | [`browse`] | choosing snapshots, reading manifests |
+//! | [`pace`] | how fast content is read |
 //! | [`progress`] | what a running story tells, and how it is stopped |
 //!
 //! Nothing here touches the terminal, the environment or a clock.
@@ -24,6 +25,7 @@ pub mod copy;
 pub mod error;
 pub mod forget;
 mod in_order;
+pub mod pace;
 pub mod progress;
 pub mod repair;
 

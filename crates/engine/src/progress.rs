@@ -105,8 +105,13 @@ impl Progress {
         self.stop.store(true, Relaxed);
     }
 
+    /// Whether it was asked to.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
     /// [`Error::Interrupted`] once the story was asked to end.
     pub fn check(&self) -> Result<()> {
-        if self.stop.load(Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        if self.is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
     }
 }

@@ -26,6 +26,7 @@ use self::entry::{changed, failed, is_racy, same_content, stored};
 pub(crate) use self::team::Team;
 use crate::archive::Archive;
 use crate::error::{Error, Result};
+use crate::pace::Pace;
 use crate::progress::Progress;
 
 /// Bytes asked for at once: several of the largest chunks, small enough to stay in a core's cache.
@@ -61,8 +62,12 @@ pub(crate) struct FileStorer<'a> {
     /// Bytes of the present file that were read.
     bytes_read: u64,
     reading: Duration,
-    /// When to give up.
+    /// When to give up; in a freeze window alone.
     deadline: Option<Instant>,
+    /// How fast it reads where there is no deadline.
+    pace: Option<&'a Pace>,
+    /// How long it held back for that.
+    paused: Duration,
     /// Holds what files were before.
     archive: Option<&'a Archive>,
     /// Reads from it, once that was needed.
@@ -121,12 +126,19 @@ impl<'a> FileStorer<'a> {
             bytes_read: 0,
             reading: Duration::ZERO,
             deadline: None,
+            pace: None,
+            paused: Duration::ZERO,
             archive: None,
             reader: None,
             old_is_stored: false,
             team: None,
             fixed: None,
         }
+    }
+
+    /// Reads no faster, but for freeze windows.
+    pub(crate) fn paced_by(self, pace: Option<&'a Pace>) -> Self {
+        Self { pace, ..self }
     }
 
     /// Gives up with [`Error::WindowExceeded`] when the deadline has passed.
@@ -170,9 +182,10 @@ impl<'a> FileStorer<'a> {
 
     /// Does something that reads.
     fn timed<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        let (began, sent) = (Instant::now(), self.writer.sending());
+        let (began, sent, paused) = (Instant::now(), self.writer.sending(), self.paused);
         let done = work(self);
-        self.reading += began.elapsed().saturating_sub(self.writer.sending() - sent);
+        // How long a window takes is foretold by it, and nobody holds back there.
+        self.reading += began.elapsed().saturating_sub(self.writer.sending() - sent + (self.paused - paused));
         done
     }
 
@@ -302,6 +315,9 @@ impl<'a> FileStorer<'a> {
     fn count(&mut self, read: u64) {
         self.bytes_read += read;
         self.progress.bytes.fetch_add(read, Relaxed);
+        if let (Some(pace), None) = (self.pace, self.deadline) {
+            self.paused += pace.take(read, || self.progress.is_stopped());
+        }
     }
 
     /// What reads lists of pieces that files had, if anything can.

@@ -25,7 +25,8 @@ pub fn run(args: &BackupArgs, settings: &Settings, output: &mut Output) -> Resul
     let mut nights = Vec::with_capacity(chosen.len());
     for instance in chosen {
         let night = Night::spend(args, instance, configuration, settings, &opened.archive, output.manner().progress);
-        night.tell(output)?;
+        night.tell(output);
+        night.summarise(output)?;
         let code = night.code();
         nights.push(night);
         if code == Code::Interrupted {
@@ -49,14 +50,16 @@ pub fn run(args: &BackupArgs, settings: &Settings, output: &mut Output) -> Resul
 }
 
 /// What became of one instance.
-struct Night<'a> {
+pub struct Night<'a> {
     instance: &'a str,
     elapsed: Duration,
-    outcome: std::result::Result<Report, Sorted>,
+    /// Its snapshot, or what failed.
+    pub outcome: std::result::Result<Report, Sorted>,
 }
 
 impl<'a> Night<'a> {
-    fn spend(
+    /// Takes its snapshot.
+    pub fn spend(
         args: &BackupArgs,
         instance: &'a Instance,
         configuration: &Configuration,
@@ -76,24 +79,18 @@ impl<'a> Night<'a> {
         Self { instance: &instance.name, elapsed: begun.elapsed(), outcome }
     }
 
-    fn code(&self) -> Code {
+    /// How the program would end if this were all.
+    pub fn code(&self) -> Code {
         match &self.outcome {
             Ok(report) => code(&report.snapshot),
             Err(failure) => failure.code,
         }
     }
 
-    /// Tells of it at once: the next may take hours.
-    fn tell(&self, output: &mut Output) -> io::Result<()> {
-        let manner = output.manner();
+    /// Tells what went wrong, at once: the next may take hours.
+    pub fn tell(&self, output: &Output) {
         match &self.outcome {
-            Ok(report) => {
-                tell(report, output);
-                if !manner.json && !manner.quiet {
-                    summarise(report, self.elapsed, output)?;
-                    output.flush()?;
-                }
-            }
+            Ok(report) => tell(report, output),
             Err(failure) => {
                 say(format_args!("icecore: instance {}: {}", human::printable(self.instance), failure.message));
                 if let Some(hint) = &failure.hint {
@@ -101,7 +98,17 @@ impl<'a> Night<'a> {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Tells of its snapshot.
+    fn summarise(&self, output: &mut Output) -> io::Result<()> {
+        match &self.outcome {
+            Ok(report) if !output.manner().json && !output.manner().quiet => {
+                summarise(report, self.elapsed, output)?;
+                output.flush()
+            }
+            _ => Ok(()),
+        }
     }
 
     fn document(&self, archive: &Archive) -> Value {

@@ -120,6 +120,7 @@ impl Stage {
             state: base.join("state"),
             can_ask: false,
             configuration: Configuration::find(Some(&file), &[])?,
+            pace: None,
         };
         let nights = [base.join("restored-first-night"), base.join("restored-second-night")];
         let rest = base.join("restored-at-rest");

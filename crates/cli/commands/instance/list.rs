@@ -40,7 +40,7 @@ pub fn run(settings: &Settings, output: &mut Output) -> Result<Code> {
             instance.freezing.freezer.name().to_owned(),
             instance.freezing.capture.name().to_owned(),
             human::duration(instance.freezing.max_freeze),
-            human::printable(instance.schedule.as_deref().unwrap_or("-")),
+            instance.schedule.to_string(),
             human::printable(&roots.join(", ")),
         ]);
     }
@@ -71,7 +71,7 @@ fn document(instance: &Instance) -> Value {
             OnWindowFailure::Fail => "fail",
             OnWindowFailure::KeepFuzzy => "keep-fuzzy",
         },
-        "schedule": instance.schedule,
+        "schedule": instance.schedule.to_string(),
         "keep": keep,
         "verify": instance.verify,
     })

@@ -221,6 +221,7 @@ impl Pass<'_> {
 
     fn storer<'s>(&'s self, params: &'s CutParams, writer: ChunkWriter, old_is_stored: bool) -> FileStorer<'s> {
         FileStorer::new(self.tree, params, self.job.clock, self.progress, writer)
+            .paced_by(self.job.pace.as_deref())
             .fixed_at(self.fixed)
             .proving_with(self.base.map(|_| self.archive), old_is_stored)
     }

@@ -61,6 +61,7 @@ impl Place {
             rehash: false,
             level: 1,
             threads: 2,
+            pace: None,
             freeze: None,
             clock: &|| Timestamp { seconds: 4_000_000_000, nanos: 0 },
         };

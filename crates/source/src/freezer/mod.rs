@@ -13,6 +13,7 @@ mod none;
 pub(crate) mod program;
 pub mod service;
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 pub use config::{CommandConfig, FreezerConfig, FsfreezeConfig, MailstoreConfig};
@@ -95,6 +96,15 @@ impl Status {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// Runs a program of the user's as freezers run theirs: by its absolute path, without input, in a process group that is killed
+/// after `limit`. Gives the end of what it said.
+///
+/// # Errors
+/// If it cannot be run, takes too long, or ends with another status than 0; with the end of what it said.
+pub fn run_program(argv: &[String], environment: &[(&str, &OsStr)], limit: Duration) -> Result<String, FreezeError> {
+    program::run(argv, environment, limit)?.expect_success(argv)
 }
 
 impl FreezerConfig {

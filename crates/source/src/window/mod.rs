@@ -53,6 +53,12 @@ use crate::os::window as os;
 /// How long it may take to find out whether the instance was awake before the thaw.
 const AWAKE: Duration = Duration::from_secs(1);
 
+/// How long a window that is to be alone waits for its turn: several of the longest windows that people allow.
+const TURN: Duration = Duration::from_secs(30 * 60);
+
+/// The end of the name of the file beside the directory of windows that is locked by the one that is alone.
+const TURN_EXTENSION: &str = "turn";
+
 /// What a window is opened with.
 #[derive(Debug, Clone)]
 pub struct WindowPlan {
@@ -62,6 +68,8 @@ pub struct WindowPlan {
     pub freezer: FreezerConfig,
     /// How long the window may be; the guardian thaws then.
     pub max_freeze: Duration,
+    /// Nothing is frozen while another window of the same directory is open whose plan says so too.
+    pub alone: bool,
     /// Where journals stand: `windows` in the state directory. Made if need be.
     pub directory: PathBuf,
     /// The program that runs [`guardian::run`], by its absolute path, and its leading arguments; the
@@ -80,6 +88,11 @@ pub enum WindowError {
     /// Another run has a window of this instance open, or is closing it. Nothing was frozen.
     #[error("instance {0} is in the freeze window of another run; try again when that is done")]
     Busy(String),
+    /// Windows of other instances were open all the time. Nothing was frozen.
+    #[error(
+        "instance {0} waited {TURN:?} for the freeze windows of other instances to end; see `icecore instance status`"
+    )]
+    Crowded(String),
     /// An earlier window of this instance was not closed. Nothing was frozen now.
     #[error("an earlier freeze window of instance {instance} is still open ({}); recover it first", journal.display())]
     Open {
@@ -138,6 +151,8 @@ pub struct Window<'c> {
     over: bool,
     /// Tells other runs that this one lives.
     _alive: File,
+    /// Keeps others from freezing meanwhile. If the engine dies it goes, and the guardian thaws at that moment.
+    _turn: Option<File>,
 }
 
 /// A closed window, for the receipt.
@@ -184,6 +199,13 @@ impl<'c> Window<'c> {
         if place.journal.exists() {
             return Err(WindowError::Open { instance: plan.instance.clone(), journal: place.journal });
         }
+        let turn = match plan.alone {
+            true => {
+                let turn = lock_file(&absolute.with_extension(TURN_EXTENSION), TURN).map_err(directory)?;
+                Some(turn.ok_or_else(|| WindowError::Crowded(plan.instance.clone()))?)
+            }
+            false => None,
+        };
         let check = |error| WindowError::Check(Box::new(error));
         let mut freezer = plan.freezer.open().map_err(check)?;
         freezer.check().map_err(check)?;
@@ -206,6 +228,7 @@ impl<'c> Window<'c> {
             frozen: requested,
             over: false,
             _alive: alive,
+            _turn: turn,
         };
         window.ask()?;
         Ok(window)

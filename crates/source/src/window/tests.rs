@@ -117,6 +117,7 @@ impl Scene {
                 start: None,
             }),
             max_freeze: Duration::from_millis(self.read("max-freeze").trim().parse().unwrap_or(30_000)),
+            alone: false,
             directory: self.directory.join("windows"),
             guardian: guardian.collect(),
             retry: quick(),

@@ -1,0 +1,295 @@
+//! `icecore run`: everything that is due, with one report and one exit code.
+//!
+//! ```text
+//! records ─▶ agenda: nothing due? that is all, and the repository stays closed
+//!         ─▶ hook before ─▶ open ─▶ snapshots correct the records ─▶ agenda
+//!         ─▶ instances: hook before ─▶ backup ─▶ hooks after or failed, finally
+//!         ─▶ forget what each `keep` does not keep ─▶ prune ─▶ check
+//!         ─▶ hooks after or failed, finally ─▶ table or document, exit code
+//! ```
+//! What fails keeps nothing else from being done. A run that is killed has noted no failure, so the next one goes on at once.
+
+mod hooks;
+mod tasks;
+mod tell;
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Instant;
+
+use icecore_engine::Archive;
+use icecore_service::agenda::Wanted;
+use icecore_service::{History, Item, Records, RunReport, Schedule, Task, TaskReport, agenda};
+use jiff::Timestamp;
+
+use self::hooks::Hooked;
+use self::tasks::{Done, Tasks};
+use super::open;
+use crate::args::RunArgs;
+use crate::config::{Configuration, Instance};
+use crate::error::Result;
+use crate::exit::{self, Code, Sorted};
+use crate::interrupt;
+use crate::output::{Output, human, say};
+use crate::repository::{self, Opened};
+use crate::settings::Settings;
+use crate::{time, world};
+
+/// Runs the command.
+pub fn run(args: &RunArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
+    let configuration = settings.configuration()?;
+    // A slip in a name must not look like a night without work.
+    configuration.chosen(&args.instances, false)?;
+    if !configuration.drill.schedule.is_never() {
+        output.warn("restores are not practised by this version: the schedule of [drill] is only kept");
+    }
+    let wanted = Wanted { instances: args.instances.clone(), now: args.now };
+    let plan = Plan { configuration, wanted, now: Timestamp::now() };
+    let records = records(settings);
+    let mut history = records.load();
+    if args.dry_run {
+        let opened = open(settings, output)?;
+        plan.correct(&mut history, &opened.archive)?;
+        tell::agenda(&plan.agenda(&history), output)?;
+        return Ok(Code::Done);
+    }
+    let items = plan.agenda(&history);
+    if !items.iter().any(|item| item.standing.is_now()) {
+        tell::nothing_due(&items, output)?;
+        return Ok(Code::Done);
+    }
+    interrupt::install()?;
+    let mut night = Night::begin(args, settings, plan, records, output);
+    night.spend(items, history, output);
+    let (report, code) = night.end(output);
+    tell::report(&report, output)?;
+    Ok(code)
+}
+
+/// Those of this repository on this host.
+fn records(settings: &Settings) -> Records {
+    let place = settings.place.directory();
+    let name = blake3::hash(place.as_os_str().as_encoded_bytes()).to_hex();
+    Records::new(&settings.state.join("runs"), &name[..16])
+}
+
+/// What the configuration wants, at one moment.
+struct Plan<'a> {
+    configuration: &'a Configuration,
+    wanted: Wanted,
+    now: Timestamp,
+}
+
+impl Plan<'_> {
+    fn agenda(&self, history: &History) -> Vec<Item> {
+        let backup = |instance: &Instance| Task::Backup { instance: instance.name.clone() };
+        let backups = self.configuration.instances.iter().map(|instance| (backup(instance), &instance.schedule));
+        let care: [(Task, &Schedule); 2] =
+            [(Task::Prune, &self.configuration.prune.schedule), (Task::Check, &self.configuration.check.schedule)];
+        agenda(backups.chain(care), history, &self.wanted, self.now, &time::zone())
+    }
+
+    /// Puts what the snapshots of this host tell in place of what was noted of backups.
+    fn correct(&self, history: &mut History, archive: &Archive) -> Result<()> {
+        let (host, catalogue) = (world::host_name(), archive.catalogue()?);
+        for instance in &self.configuration.instances {
+            let own = catalogue.snapshots.iter().filter(|stored| {
+                let snapshot = &stored.snapshot;
+                // A corrected or damaged past is no new night.
+                snapshot.instance == instance.name && snapshot.host == host && snapshot.corrects.is_none()
+            });
+            // What a clock that was set back left in the future counts for nothing.
+            let times =
+                own.filter_map(|stored| time::to_jiff(stored.snapshot.taken)).filter(|taken| *taken <= self.now);
+            history.correct(&Task::Backup { instance: instance.name.clone() }, times.max());
+        }
+        Ok(())
+    }
+}
+
+/// A run that has something to do.
+struct Night<'a> {
+    plan: Plan<'a>,
+    tasks: Tasks<'a>,
+    parallel: usize,
+    begun: Instant,
+    report: RunReport,
+    code: Code,
+}
+
+impl<'a> Night<'a> {
+    fn begin(args: &RunArgs, settings: &'a Settings, plan: Plan<'a>, records: Records, output: &Output) -> Self {
+        let parallel = args.parallel.map_or(plan.configuration.run.instances, usize::from);
+        // Several bars would write over each other.
+        let show = output.manner().progress && parallel == 1;
+        let repository = settings.place.directory().display().to_string();
+        let report = RunReport {
+            host: world::host_name(),
+            repository,
+            started: plan.now,
+            finished: plan.now,
+            seconds: 0.0,
+            code: 0,
+            error: None,
+            warnings: Vec::new(),
+            tasks: Vec::new(),
+        };
+        let tasks = Tasks { settings, configuration: plan.configuration, records, show };
+        Self { plan, tasks, parallel, begun: Instant::now(), report, code: Code::Done }
+    }
+
+    /// Does everything between the hooks of the run.
+    fn spend(&mut self, items: Vec<Item>, mut history: History, output: &Output) {
+        let hooked = self.tasks.run_hook("before", &self.plan.configuration.hooks.before, &self.report);
+        if let Err(failure) = &hooked {
+            // Nothing that is due is done, and each of it is told to have failed.
+            return self.fail(items, failure, output);
+        }
+        self.warn(hooked, output);
+        let opened = repository::open(self.tasks.settings).and_then(|opened| {
+            self.plan.correct(&mut history, &opened.archive)?;
+            Ok(opened)
+        });
+        match opened {
+            Err(error) => self.fail(items, &exit::sort(&error), output),
+            Ok(Opened { archive, warnings }) => {
+                warnings.into_iter().for_each(|warning| self.warn_of(warning, output));
+                // Lest the repository is opened again only to find this out.
+                let known = self.tasks.records.note(|noted| {
+                    for item in &items {
+                        if item.task.instance().is_some() {
+                            noted.correct(&item.task, history.last(&item.task).success);
+                        }
+                    }
+                });
+                if let Err(error) = known {
+                    self.warn_of(format!("what was done last cannot be noted in the state directory: {error}"), output);
+                }
+                self.work(self.plan.agenda(&history), &archive, output);
+            }
+        }
+    }
+
+    /// What is due fails for one reason.
+    fn fail(&mut self, items: Vec<Item>, failure: &Sorted, output: &Output) {
+        say(format_args!("icecore: {}", failure.message));
+        if let Some(hint) = &failure.hint {
+            say(format_args!("  {hint}"));
+        }
+        self.report.error = Some(tasks::failure(failure));
+        self.code = self.code.worst(failure.code);
+        for item in items.into_iter().filter(|item| item.standing.is_now()) {
+            let done = self.tasks.fail(&item, failure);
+            self.add(done, output);
+        }
+    }
+
+    fn work(&mut self, items: Vec<Item>, archive: &Archive, output: &Output) {
+        let (backups, care): (Vec<_>, Vec<_>) =
+            items.into_iter().filter(|item| item.standing.is_now()).partition(|item| item.task.instance().is_some());
+        let backups = self.backups(&backups, archive, output);
+        for name in backups {
+            if !interrupt::is_raised()
+                && let Ok(instance) = self.plan.configuration.instance(&name)
+                && !instance.keep.rules.is_empty()
+            {
+                let done = self.tasks.forget(instance, archive);
+                self.add(done, output);
+            }
+        }
+        for item in care {
+            if !interrupt::is_raised() {
+                let done = self.tasks.care(&item, archive);
+                self.add(done, output);
+            }
+        }
+        if interrupt::is_raised() {
+            self.code = self.code.worst(Code::Interrupted);
+        }
+    }
+
+    /// Backs up instances, several at a time; gives the names of those that have a new snapshot.
+    fn backups(&mut self, items: &[Item], archive: &Archive, output: &Output) -> Vec<String> {
+        let waiting: Mutex<VecDeque<(usize, &Item)>> = Mutex::new(items.iter().enumerate().collect());
+        let next = || {
+            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.pop_front().filter(|_| !interrupt::is_raised())
+        };
+        let (tasks, configuration) = (&self.tasks, self.plan.configuration);
+        let mut done: Vec<(usize, Done<'_>)> = thread::scope(|scope| {
+            let (send, receive) = mpsc::channel();
+            for _ in 0..self.parallel.min(items.len()) {
+                let (send, next) = (send.clone(), &next);
+                scope.spawn(move || {
+                    while let Some((number, item)) = next() {
+                        let instance = item.task.instance().and_then(|name| configuration.instance(name).ok());
+                        let Some(instance) = instance else { continue };
+                        // Nobody listens any more only if this thread's scope has panicked.
+                        let _ = send.send((number, tasks.backup(item, instance, archive)));
+                    }
+                });
+            }
+            drop(send);
+            receive.into_iter().inspect(|(_, done): &(usize, Done<'_>)| done.tell(output)).collect()
+        });
+        done.sort_by_key(|(number, _)| *number);
+        let stored = |done: &Done<'_>| done.report.work.is_some();
+        let names = done.iter().filter(|(_, done)| stored(done));
+        let names = names.filter_map(|(_, done)| done.report.task.instance().map(str::to_owned)).collect();
+        let done: Vec<_> = done.into_iter().map(|(_, done)| (done.code, done.report)).collect();
+        done.into_iter().for_each(|(code, report)| self.count(code, report));
+        names
+    }
+
+    fn add(&mut self, done: Done<'_>, output: &Output) {
+        // What failed for all was said once.
+        if self.report.error.is_none() {
+            done.tell(output);
+        }
+        self.count(done.code, done.report);
+    }
+
+    fn count(&mut self, code: Code, report: TaskReport) {
+        self.code = self.code.worst(code);
+        self.report.tasks.push(report);
+    }
+
+    /// Runs the last hooks, and gives what is to be told.
+    fn end(mut self, output: &Output) -> (RunReport, Code) {
+        let hooks = &self.plan.configuration.hooks;
+        let verdict = match self.code {
+            Code::Done | Code::Partial => ("after", &hooks.after),
+            _ => ("failed", &hooks.failed),
+        };
+        for (moment, program) in [verdict, ("finally", &hooks.finally)] {
+            self.close();
+            let hooked = self.tasks.run_hook(moment, program, &self.report);
+            if let Err(failure) = &hooked {
+                self.code = self.code.worst(failure.code);
+                self.report.error.get_or_insert_with(|| tasks::failure(failure));
+            }
+            self.warn(hooked, output);
+        }
+        self.close();
+        (self.report, self.code)
+    }
+
+    fn close(&mut self) {
+        self.report.finished = Timestamp::now();
+        self.report.seconds = self.begun.elapsed().as_secs_f64();
+        self.report.code = self.code as u8;
+    }
+
+    fn warn(&mut self, hooked: Hooked, output: &Output) {
+        match hooked {
+            Ok(said) => said.iter().for_each(|said| output.detail(human::printable(said))),
+            Err(failure) => self.warn_of(failure.message, output),
+        }
+    }
+
+    fn warn_of(&mut self, message: String, output: &Output) {
+        output.warn(&message);
+        self.report.warnings.push(message);
+    }
+}

@@ -1,0 +1,326 @@
+//! The tasks of a run, one at a time: each by what its command does, into a report.
+
+use std::time::Instant;
+
+use icecore_engine::Archive;
+use icecore_engine::backup::Report;
+use icecore_service::report::{Checked, Forgotten, Outcome, Pruned, Taken, Work};
+use icecore_service::{Failure, Item, Records, RunReport, Standing, Task, TaskReport};
+use icecore_source::claim::{Claim, Use};
+use jiff::Timestamp;
+
+use super::hooks::{Facts, Hooked};
+use crate::args::{BackupArgs, CheckArgs, PruneArgs};
+use crate::commands::{backup, check, forget, prune};
+use crate::config::{Configuration, Instance};
+use crate::error::{Error, Result};
+use crate::exit::{self, Code, Sorted};
+use crate::interrupt;
+use crate::output::{Output, human, json, say};
+use crate::settings::Settings;
+use crate::time;
+
+/// What tasks are done with.
+pub struct Tasks<'a> {
+    pub settings: &'a Settings,
+    pub configuration: &'a Configuration,
+    pub records: Records,
+    /// Progress is shown.
+    pub show: bool,
+}
+
+/// A task that was done, well or not.
+pub struct Done<'a> {
+    pub code: Code,
+    pub report: TaskReport,
+    /// The backup, which has more to tell.
+    night: Option<backup::Night<'a>>,
+}
+
+/// A task that is being done.
+struct Doing {
+    report: TaskReport,
+    code: Code,
+    begun: Instant,
+}
+
+impl Doing {
+    fn begin(task: Task, standing: Standing) -> Self {
+        let due_since = match standing {
+            Standing::Due { since } => since,
+            _ => None,
+        };
+        let report = TaskReport {
+            task,
+            result: Outcome::Done,
+            code: 0,
+            started: Timestamp::now(),
+            seconds: 0.0,
+            due_since,
+            error: None,
+            warnings: Vec::new(),
+            work: None,
+        };
+        Self { report, code: Code::Done, begun: Instant::now() }
+    }
+
+    /// Something failed; the first failure is the task's.
+    fn failed(&mut self, failure: &Sorted) {
+        self.code = self.code.worst(failure.code);
+        match self.report.error {
+            None => self.report.error = Some(self::failure(failure)),
+            Some(_) => self.report.warnings.push(failure.message.clone()),
+        }
+    }
+
+    /// A hook ended.
+    fn hooked(&mut self, hooked: Hooked) {
+        if let Err(failure) = hooked {
+            self.failed(&failure);
+        }
+    }
+
+    /// What is known so far.
+    fn so_far(&mut self) -> &TaskReport {
+        self.report.result = match self.code {
+            Code::Done => Outcome::Done,
+            Code::Partial => Outcome::Partial,
+            Code::Busy => Outcome::Busy,
+            Code::Interrupted => Outcome::Interrupted,
+            _ => Outcome::Failed,
+        };
+        self.report.code = self.code as u8;
+        self.report.seconds = self.begun.elapsed().as_secs_f64();
+        &self.report
+    }
+
+    fn end<'a>(mut self, night: Option<backup::Night<'a>>) -> Done<'a> {
+        self.so_far();
+        Done { code: self.code, report: self.report, night }
+    }
+}
+
+impl Tasks<'_> {
+    /// Runs a hook of the whole run.
+    pub fn run_hook(&self, moment: &str, program: &Option<Vec<String>>, report: &RunReport) -> Hooked {
+        let facts = Facts { instance: None, snapshot: None, code: report.code, error: report.error.as_ref() };
+        self.hook(moment, program, self.configuration.hooks.timeout, facts, report)
+    }
+
+    /// Backs up an instance, with its hooks.
+    pub fn backup<'i>(&'i self, item: &Item, instance: &'i Instance, archive: &Archive) -> Done<'i> {
+        let mut doing = Doing::begin(item.task.clone(), item.standing);
+        let _lock = match self.lock(&item.task) {
+            Ok(lock) => lock,
+            Err(error) => {
+                // Whoever is at it runs the hooks.
+                doing.failed(&exit::sort(&error));
+                return doing.end(None);
+            }
+        };
+        let hook = |doing: &mut Doing, moment, program| self.instance_hook(instance, doing, moment, program);
+        let before = hook(&mut doing, "before", &instance.hooks.before);
+        doing.hooked(before);
+        if interrupt::is_raised() {
+            doing.failed(&exit::sort(&Error::Interrupted));
+        }
+        let is_ready = doing.code == Code::Done;
+        let night = is_ready.then(|| {
+            let args = BackupArgs::default();
+            backup::Night::spend(&args, instance, self.configuration, self.settings, archive, self.show)
+        });
+        match night.as_ref().map(|night| &night.outcome) {
+            Some(Ok(report)) => {
+                doing.report.work = Some(taken(report));
+                doing.report.warnings.extend(report.warnings.iter().cloned());
+            }
+            Some(Err(failure)) => doing.failed(failure),
+            None => {}
+        }
+        doing.code = night.as_ref().map_or(doing.code, |night| doing.code.worst(night.code()));
+        let taken = night.as_ref().and_then(|night| night.outcome.as_ref().ok()).map(|report| report.snapshot.taken);
+        let after = match taken {
+            Some(_) => hook(&mut doing, "after", &instance.hooks.after),
+            None => hook(&mut doing, "failed", &instance.hooks.failed),
+        };
+        doing.hooked(after);
+        let finally = hook(&mut doing, "finally", &instance.hooks.finally);
+        doing.hooked(finally);
+        self.note(&mut doing, taken.and_then(time::to_jiff));
+        doing.end(night)
+    }
+
+    /// What was to be done fails for the reason for which everything does.
+    pub fn fail(&self, item: &Item, failure: &Sorted) -> Done<'static> {
+        let mut doing = Doing::begin(item.task.clone(), item.standing);
+        doing.failed(failure);
+        if let Some(instance) = item.task.instance().and_then(|name| self.configuration.instance(name).ok()) {
+            for (moment, program) in [("failed", &instance.hooks.failed), ("finally", &instance.hooks.finally)] {
+                let hooked = self.instance_hook(instance, &mut doing, moment, program);
+                doing.hooked(hooked);
+            }
+        }
+        self.note(&mut doing, None);
+        doing.end(None)
+    }
+
+    /// Forgets what the configuration does not keep of an instance.
+    pub fn forget(&self, instance: &Instance, archive: &Archive) -> Done<'static> {
+        let mut doing = Doing::begin(Task::Forget { instance: instance.name.clone() }, Standing::Asked);
+        match forget::by_configuration(instance, archive, self.show) {
+            Ok((forgotten, kept)) => doing.report.work = Some(Work::Forget(Forgotten { forgotten, kept })),
+            Err(error) => doing.failed(&exit::sort(&error)),
+        }
+        doing.end(None)
+    }
+
+    /// Prunes or checks the repository.
+    pub fn care(&self, item: &Item, archive: &Archive) -> Done<'static> {
+        let mut doing = Doing::begin(item.task.clone(), item.standing);
+        let started = doing.report.started;
+        let done = self.lock(&item.task).and_then(|_lock| match item.task {
+            Task::Prune => self.prune(archive),
+            _ => self.check(archive),
+        });
+        let success = match done {
+            Ok((code, work)) => {
+                doing.code = code;
+                doing.report.work = Some(work);
+                // Also if damage was found: finding it each hour again helps nobody.
+                Some(started)
+            }
+            Err(error) => {
+                doing.failed(&exit::sort(&error));
+                None
+            }
+        };
+        self.note(&mut doing, success);
+        doing.end(None)
+    }
+
+    fn prune(&self, archive: &Archive) -> Result<(Code, Work)> {
+        let job = &self.configuration.prune;
+        let options = prune::options(&PruneArgs {
+            max_unused: job.max_unused,
+            max_repack: job.max_repack,
+            time_limit: job.time_limit,
+            ..PruneArgs::default()
+        });
+        let report = prune::execute(&options, archive, self.show)?;
+        let work = Pruned {
+            deleted_packs: report.deleted,
+            deleted_bytes: report.freed,
+            marked_packs: report.marked,
+            marked_bytes: report.marked_bytes,
+            cut_short: report.cut_short,
+        };
+        Ok((prune::code(&report), Work::Prune(work)))
+    }
+
+    fn check(&self, archive: &Archive) -> Result<(Code, Work)> {
+        let job = &self.configuration.check;
+        let read_data = Some(job.read_data).filter(|share| *share > 0);
+        let args = CheckArgs { read_data, time_limit: read_data.map(|_| job.time_limit), no_key: false };
+        let report = check::perform(args, archive, self.show)?;
+        let work = Checked {
+            bytes_read: report.bytes_read,
+            never_verified: report.never_verified,
+            findings: report.finding_count,
+            damaged_files: report.damaged_count,
+        };
+        Ok((if report.is_clean() { Code::Done } else { Code::Failed }, Work::Check(work)))
+    }
+
+    /// Keeps other runs of this host from the same task, as long as the result lives. The registry is one of its own: a root
+    /// may hold the state directory.
+    fn lock(&self, task: &Task) -> Result<Claim> {
+        let registry = self.settings.state.join("tasks");
+        let place = registry.join(task.to_string().replace('%', "%25").replace('/', "%2f"));
+        Ok(Claim::take(&registry, &[(place, Use::Write)], &format!("icecore run: {task}"))?)
+    }
+
+    fn instance_hook(
+        &self,
+        instance: &Instance,
+        doing: &mut Doing,
+        moment: &str,
+        program: &Option<Vec<String>>,
+    ) -> Hooked {
+        let report = doing.so_far();
+        let snapshot = match &report.work {
+            Some(Work::Backup(taken)) => Some(taken.snapshot.as_str()),
+            _ => None,
+        };
+        let error = report.error.as_ref();
+        let facts = Facts { instance: Some(&instance.name), snapshot, code: report.code, error };
+        self.hook(moment, program, instance.hooks.timeout, facts, report)
+    }
+
+    /// Notes when a task succeeded, or that it failed now. Who was busy or interrupted has not failed.
+    fn note(&self, doing: &mut Doing, success: Option<Timestamp>) {
+        let task = doing.report.task.clone();
+        let noted = match (success, doing.code) {
+            (Some(at), _) => self.records.note(|history| history.succeeded(&task, at)),
+            (None, Code::Busy | Code::Interrupted) => Ok(()),
+            (None, _) => self.records.note(|history| history.failed(&task, Timestamp::now())),
+        };
+        if let Err(error) = noted {
+            doing.report.warnings.push(format!("that {task} was done cannot be noted in the state directory: {error}"));
+        }
+    }
+}
+
+impl Done<'_> {
+    /// Says at once what went wrong: the next may take hours.
+    pub fn tell(&self, output: &Output) {
+        let told = match &self.night {
+            Some(night) => {
+                night.tell(output);
+                night.outcome.as_ref().err().map(|failure| &failure.message)
+            }
+            None => None,
+        };
+        let error = self.report.error.as_ref().filter(|error| Some(&error.message) != told);
+        if let Some(error) = error {
+            say(format_args!("icecore: {}: {}", human::printable(&self.report.task.to_string()), error.message));
+            if let Some(hint) = &error.hint {
+                say(format_args!("  {hint}"));
+            }
+        }
+        // Those of a backup are told with it.
+        let known = self.night.as_ref().and_then(|night| night.outcome.as_ref().ok());
+        let is_known = |warning: &&String| known.is_some_and(|report| report.warnings.contains(warning));
+        self.report.warnings.iter().filter(|warning| !is_known(warning)).for_each(|warning| output.warn(warning));
+        match &self.report.work {
+            Some(Work::Check(check)) if check.findings > 0 || check.damaged_files > 0 => {
+                let findings = human::counted(check.findings, "promise does", "promises do");
+                let files = human::counted(check.damaged_files, "file cannot", "files cannot");
+                output.warn(format_args!(
+                    "damage found: {findings} not hold, {files} be restored whole: `icecore check` says which"
+                ));
+            }
+            Some(Work::Prune(_)) if self.code == Code::Failed => {
+                output.warn("some packs could not be copied because of damage, and stay: `icecore check --read-data` says which");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What everybody may know of a failure.
+pub fn failure(sorted: &Sorted) -> Failure {
+    Failure { message: sorted.message.clone(), hint: sorted.hint.clone(), code: sorted.code as u8 }
+}
+
+fn taken(report: &Report) -> Work {
+    let snapshot = &report.snapshot;
+    Work::Backup(Taken {
+        snapshot: report.id.to_string(),
+        verdict: json::verdict(snapshot.verdict).to_owned(),
+        window_ms: snapshot.receipt.as_ref().map(|receipt| receipt.window_ms),
+        entries: snapshot.totals.entries,
+        bytes: snapshot.totals.bytes,
+        bytes_added: snapshot.totals.bytes_added,
+        problems: snapshot.problem_count,
+    })
+}

@@ -1,0 +1,150 @@
+//! What a run tells: what will be done and why, what was done.
+
+use std::io;
+use std::time::Duration;
+
+use icecore_service::report::Work;
+use icecore_service::{Item, RunReport, Standing};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::output::Output;
+use crate::output::human::{self, Align, Table};
+use crate::time;
+
+/// Prints what would be done, when each task is due next, and why.
+pub fn agenda(items: &[Item], output: &mut Output) -> io::Result<()> {
+    if output.manner().json {
+        let items: Vec<Value> = items.iter().map(document).collect();
+        return output.document(json!({ "dry_run": true, "tasks": items }));
+    }
+    let mut table = Table::new([
+        ("", Align::Left),
+        ("task", Align::Left),
+        ("schedule", Align::Left),
+        ("last done", Align::Left),
+        ("why", Align::Left),
+    ]);
+    for item in items {
+        table.row([
+            if item.standing.is_now() { "now" } else { "-" }.to_owned(),
+            human::printable(&item.task.to_string()),
+            item.schedule.to_string(),
+            item.last.success.map_or_else(|| "never".to_owned(), local),
+            why(item),
+        ]);
+    }
+    table.print("", output)
+}
+
+fn why(item: &Item) -> String {
+    // Only a failure after the last success says something about the present.
+    let failure = item.last.failure.filter(|failure| item.last.success.is_none_or(|success| *failure > success));
+    let failed = failure.map_or_else(String::new, |failure| format!(", failed at {}", local(failure)));
+    match item.standing {
+        Standing::Due { since: Some(since) } => format!("due since {}{failed}", local(since)),
+        Standing::Due { since: None } => format!("was never done{failed}"),
+        Standing::Asked => format!("not due, but asked for{failed}"),
+        Standing::Waits { until } => format!("due at {}{failed}", local(until)),
+        Standing::Never => "only if it is named with --now".to_owned(),
+    }
+}
+
+fn document(item: &Item) -> Value {
+    let mut object = json!(item.task);
+    if let Value::Object(fields) = &mut object {
+        let (standing, time) = match item.standing {
+            Standing::Due { since } => ("due", since),
+            Standing::Asked => ("asked", None),
+            Standing::Waits { until } => ("waits", Some(until)),
+            Standing::Never => ("never", None),
+        };
+        fields.insert("schedule".to_owned(), item.schedule.to_string().into());
+        fields.insert("now".to_owned(), item.standing.is_now().into());
+        fields.insert("standing".to_owned(), standing.into());
+        fields.insert("since_or_until".to_owned(), json!(time));
+        fields.insert("last_success".to_owned(), json!(item.last.success));
+        fields.insert("last_failure".to_owned(), json!(item.last.failure));
+    }
+    object
+}
+
+/// Tells that nothing is due, and what is next.
+pub fn nothing_due(items: &[Item], output: &mut Output) -> io::Result<()> {
+    let until = |item: &Item| match item.standing {
+        Standing::Waits { until } => Some(until),
+        _ => None,
+    };
+    let next = items.iter().filter_map(|item| Some((until(item)?, item))).min_by_key(|(until, _)| *until);
+    if output.manner().json {
+        let items: Vec<Value> = items.iter().map(document).collect();
+        return output.document(json!({ "code": 0, "tasks": [], "waiting": items }));
+    }
+    match next {
+        Some((until, item)) => {
+            let task = human::printable(&item.task.to_string());
+            output.note(format_args!("nothing is due; next: {task} at {}", local(until)));
+        }
+        None => output.note("nothing is due, and nothing will be: every schedule is \"never\""),
+    }
+    Ok(())
+}
+
+/// Prints what was done.
+pub fn report(report: &RunReport, output: &mut Output) -> io::Result<()> {
+    if output.manner().json {
+        return output.document(serde_json::to_value(report)?);
+    }
+    if output.manner().quiet {
+        return Ok(());
+    }
+    if report.tasks.is_empty() {
+        output.note("nothing was due after all: the repository has newer snapshots than this host had noted");
+        return Ok(());
+    }
+    let mut table = Table::new([
+        ("task", Align::Left),
+        ("result", Align::Left),
+        ("snapshot", Align::Left),
+        ("verdict", Align::Left),
+        ("window", Align::Right),
+        ("added", Align::Right),
+        ("time", Align::Right),
+        ("", Align::Left),
+    ]);
+    for task in &report.tasks {
+        let (mut snapshot, mut verdict, mut window, mut added) = Default::default();
+        let more = match &task.work {
+            Some(Work::Backup(taken)) => {
+                snapshot = taken.snapshot.get(..8).unwrap_or_default().to_owned();
+                verdict = taken.verdict.clone();
+                window = taken.window_ms.map_or_else(String::new, |ms| format!("{} ms", human::count(ms)));
+                added = human::bytes(taken.bytes_added);
+                String::new()
+            }
+            Some(Work::Forget(done)) => format!("{} forgotten, {} kept", done.forgotten, done.kept),
+            Some(Work::Prune(done)) => {
+                let [deleted, marked] = [done.deleted_bytes, done.marked_bytes].map(human::bytes);
+                format!("{deleted} deleted, {marked} marked")
+            }
+            Some(Work::Check(done)) => format!("{} of data read", human::bytes(done.bytes_read)),
+            None => String::new(),
+        };
+        table.row([
+            human::printable(&task.task.to_string()),
+            task.result.word().to_owned(),
+            snapshot,
+            verdict,
+            window,
+            added,
+            human::duration(Duration::from_secs_f64(task.seconds)),
+            more,
+        ]);
+    }
+    table.print("", output)
+}
+
+/// A time in the local zone, to the second.
+fn local(at: Timestamp) -> String {
+    time::local(time::from_jiff(at))
+}

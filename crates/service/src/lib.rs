@@ -1,0 +1,20 @@
+//! What is done when, and what came of it.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`schedule`] | when something is due: calendar rules, pure |
+//! | [`agenda`] | configuration, history and the time → what is due, in order, with reasons: pure |
+//! | [`records`] | when each task last succeeded and failed, kept on this host |
+//! | [`report`] | everything that happened in one run: the source of tables, documents, hooks |
+//!
+//! Nothing here touches the terminal, the environment or a clock.
+
+pub mod agenda;
+pub mod records;
+pub mod report;
+pub mod schedule;
+
+pub use agenda::{Item, Standing, Task, agenda};
+pub use records::{History, Records};
+pub use report::{Failure, RunReport, TaskReport};
+pub use schedule::{Due, Last, Schedule};

@@ -1,0 +1,98 @@
+//! The configuration file: checked, shown, begun; the units that run what it says.
+
+use std::fs;
+use std::process::Command;
+
+use super::Site;
+use crate::common::{Home, args, write};
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_with_its_place() {
+    let home = Home::new();
+    let file = home.path("c.toml");
+    write(
+        &file,
+        "[repositry]\n[[instance]]\nname = \"a\"\nroots = { r = \"x\" }\nschedule = \"daily 2\"\n[limits]\nthreads = 0\n",
+    );
+    let told = home.run(args!["config", "check", "--config", &file]).expect(1);
+    for (place, words) in [
+        ("1:2: repositry", "did you mean \"repository\""),
+        ("4:11: instance.roots.r", "not an absolute path"),
+        ("5:1: instance.schedule", "\"daily 02:00\""),
+        ("7:1: limits.threads", "from 1 to 1024"),
+    ] {
+        let line =
+            told.out().lines().find(|line| line.starts_with(&format!("{}:{place}", file.display()))).map(str::to_owned);
+        assert!(line.is_some_and(|line| line.contains(words)), "{place}: {told}");
+    }
+    assert!(told.out().ends_with("4 problems\n"), "{told}");
+    let document = home.run(args!["config", "check", "--config", &file, "--json"]).expect(1).json();
+    let problems = document["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 4);
+    assert_eq!((&problems[1]["line"], &problems[1]["column"]), (&4.into(), &11.into()));
+    // Every command refuses it, with all that is wrong.
+    home.run(args!["run", "--config", &file]).expect(2).said(&["instance.schedule", "limits.threads"]);
+    home.run(["config", "check"]).expect(2).said(&["there is no configuration file", "icecore config example"]);
+}
+
+#[test]
+fn what_is_not_there_is_a_warning() {
+    let site = Site::new("[hooks]\nbefore = [\"/no/such/hook\"]\nafter = [\"/etc/passwd\"]", &[("a", "")]);
+    fs::rename(site.home.path("live/a"), site.home.path("live/b")).unwrap();
+    let told = site.home.ok(["config", "check"]);
+    let told = told.said(&["hooks.before: /no/such/hook is not there", "hooks.after: /etc/passwd is not a program"]);
+    assert!(told.out().ends_with("3 warnings\n") && told.err().contains("instance.roots.r"), "{told}");
+    let document = site.home.json(["config", "check"]);
+    assert_eq!(document["warnings"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn what_is_shown_is_a_configuration_that_means_the_same() {
+    let site =
+        Site::new("[defaults]\nmax-freeze = \"5s\"\nexclude = [\"*.tmp\"]", &[("a", ""), ("b", "exclude = [\"x\"]")]);
+    let shown = site.home.ok(["config", "show"]).out();
+    assert!(shown.contains("schedule = \"daily 02:00\"") && shown.contains("exclude = [\"*.tmp\", \"x\"]"), "{shown}");
+    let before = site.home.json(["config", "show"]);
+    assert_eq!(before["configuration"]["instance"][1]["max-freeze"], "5s");
+    write(site.home.path("config.toml"), shown);
+    assert_eq!(site.home.json(["config", "show"])["configuration"], before["configuration"]);
+}
+
+/// What README.md says leads from nothing to a nightly job.
+#[test]
+fn the_example_becomes_a_working_job() {
+    let home = Home::new();
+    write(home.path("wiki/page"), "text");
+    let text = home.ok(["config", "example"]).out();
+    let (repository, password, wiki) = (home.path("ice"), home.path("key"), home.path("wiki"));
+    let text = text.replace("/srv/icecore\"", &format!("{}\"", repository.display()));
+    let text = text.replace("\"/etc/icecore/password\"", &format!("{password:?}"));
+    let text = text.replacen("\"/srv/wiki\"", &format!("{wiki:?}"), 1);
+    write(home.path("home/.config/icecore/config.toml"), text);
+    home.ok(args!["config", "check"]).said(&["password-file", "is not there"]);
+    home.ok(args!["init", "--generate-password", &password]);
+    let ready = home.ok(["config", "check"]);
+    assert!(ready.out().ends_with("nothing is wrong\n"), "{ready}");
+    let night = home.ok(["run"]);
+    assert!(night.out().contains("backup wiki  done"), "{night}");
+    home.check(&[]);
+}
+
+#[test]
+fn the_units_are_what_systemd_understands() {
+    let site = Site::new("", &[("a", "")]);
+    let printed = site.home.ok(["config", "systemd"]).out();
+    assert!(printed.contains("# icecore.service") && printed.contains("KillMode=process"), "{printed}");
+    let units = site.home.make_dir("units");
+    site.home.ok(args!["config", "systemd", "--dir", &units]);
+    site.home.run(args!["config", "systemd", "--dir", &units]).expect(1).said(&["exists already"]);
+    let mut verify = Command::new("systemd-analyze");
+    verify.arg("verify").args(["icecore.service", "icecore.timer"].map(|name| units.join(name)));
+    let verified = match verify.env("SYSTEMD_UNIT_PATH", format!("{}:", units.display())).output() {
+        Err(error) => return icecore_testkit::skip(&format!("systemd-analyze cannot be run: {error}")),
+        Ok(verified) => verified,
+    };
+    let said = String::from_utf8_lossy(&verified.stderr);
+    // Other units of the machine are not ours.
+    assert!(!said.contains("icecore"), "{said}");
+}
