@@ -89,8 +89,10 @@ fn packs() {
     builder.push(raw);
     let info = builder.finish().info;
     save("footer", "pack", &footer(&info));
-    let fragment = Fragment { packs: vec![info.clone(), info], supersedes: vec![FragmentId::from_bytes([6; 32])] };
+    let supersedes = vec![FragmentId::from_bytes([6; 32])];
+    let fragment = Fragment { packs: vec![info.clone(), info], supersedes, made: None };
     save("fragment", "packs", &fragment.encode());
+    save("fragment", "merged", &Fragment { made: Some(TIME), ..fragment }.encode());
     save("fragment", "empty", &Fragment::default().encode());
 }
 

@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::entry::Timestamp;
 use crate::id::FragmentId;
 use crate::pack::{PackError, PackInfo, decode_whole};
 
@@ -12,9 +13,12 @@ pub struct Fragment {
     /// The packs it describes, each durable before the fragment is put.
     #[n(0)]
     pub packs: Vec<PackInfo>,
-    /// Fragments that may be deleted because this one says all that they say.
+    /// Fragments that this one takes the place of: see [`Fragment::replaced`].
     #[n(1)]
     pub supersedes: Vec<FragmentId>,
+    /// When it was made, read before it was put. One that supersedes nothing needs no time.
+    #[n(2)]
+    pub made: Option<Timestamp>,
 }
 
 /// A fragment that cannot be used.
@@ -29,6 +33,17 @@ pub enum FragmentError {
 }
 
 impl Fragment {
+    /// A fragment that takes the place of none.
+    pub fn of(packs: Vec<PackInfo>) -> Self {
+        Self { packs, ..Self::default() }
+    }
+
+    /// Fragments whose packs, as far as they are to be had, this one describes too: who has read this one need not read them,
+    /// and once it is old enough they are deleted. One without a time replaces nothing, whatever it says.
+    pub fn replaced(&self) -> &[FragmentId] {
+        if self.made.is_some() { &self.supersedes } else { &[] }
+    }
+
     /// Gives the plain bytes.
     pub fn encode(&self) -> Vec<u8> {
         minicbor::to_vec(self).expect("a Vec takes every byte")
@@ -75,6 +90,7 @@ mod tests {
         Fragment {
             packs: vec![pack(PackKind::Manifest, vec![frame(&[100, 65536], 7)])],
             supersedes: vec![FragmentId::from_bytes([0xbb; 32])],
+            made: None,
         }
     }
 
@@ -85,6 +101,15 @@ mod tests {
             "a20081a4005820aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0102021a0001015d038184011a0001006d5828646464646464646464646464646464646464646400000000000000000000000000000000000000008218641a0001000001815820bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
         );
         assert_eq!(hex(&Fragment::default().encode()), "a200800180");
+        let made = Some(Timestamp { seconds: 1_700_000_000, nanos: 5 });
+        assert_eq!(hex(&Fragment { made, ..Fragment::default() }.encode()), "a30080018002821a6553f10005");
+    }
+
+    #[test]
+    fn only_one_with_a_time_replaces_others() {
+        let (timeless, made) = (small(), Some(Timestamp::default()));
+        assert!(timeless.replaced().is_empty());
+        assert_eq!(Fragment { made, ..small() }.replaced(), timeless.supersedes);
     }
 
     #[test]
@@ -117,6 +142,7 @@ mod tests {
                 0..5,
             ),
             supersedes in prop::collection::vec(any::<[u8; 32]>(), 0..5),
+            made in prop::option::of((any::<i64>(), 0u32..1_000_000_000)),
         ) {
             let packs = packs.iter().map(|frames| {
                 pack(PackKind::Data, frames.iter().filter(|(lens, _)| lens != &[1]).map(|(lens, save)| frame(lens, *save)).collect())
@@ -124,6 +150,7 @@ mod tests {
             let fragment = Fragment {
                 packs: packs.collect(),
                 supersedes: supersedes.into_iter().map(FragmentId::from_bytes).collect(),
+                made: made.map(|(seconds, nanos)| Timestamp { seconds, nanos }),
             };
             prop_assert_eq!(Fragment::decode(&fragment.encode()).unwrap(), fragment);
         }

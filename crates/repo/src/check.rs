@@ -20,19 +20,19 @@ mod packs;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use icecore_format::entry::{PathBytes, Timestamp};
-use icecore_format::fragment::Fragment;
-use icecore_format::id::{FragmentId, PackId, SnapshotId};
+use icecore_format::id::{PackId, SnapshotId};
 use icecore_store::ErrorKind;
 
 use crate::error::{Error, Result};
-use crate::index::Index;
+use crate::index::{Index, list_fragments, read_fragment};
 use crate::reader::ChunkReader;
 use crate::repository::Repository;
-use crate::{catalogue, layout, objects, slots};
+use crate::{catalogue, layout, slots};
 
 /// Findings and damaged files named in a report at most; they are all counted.
 const NAMED: usize = 1000;
@@ -232,30 +232,24 @@ fn check_slots(repository: &Repository, report: &mut CheckReport) -> Result<()> 
     Ok(())
 }
 
+/// Those that others replace are of no use to anybody, whatever became of them.
 fn check_fragments(repository: &Repository, report: &mut CheckReport) -> Result<()> {
-    let mut ids = Vec::new();
-    repository.store().list(layout::FRAGMENTS, &mut |listed| {
-        match layout::id_of::<FragmentId>(&listed.key) {
-            Some(id) => ids.push(id),
-            None => foreign(report, &listed.key),
+    let (mut replaced, mut damaged) = (HashSet::new(), Vec::new());
+    for (id, _) in list_fragments(repository, &mut |key| foreign(report, key))? {
+        if replaced.contains(&id) {
+            continue;
         }
-        Ok(())
-    })?;
-    for id in ids {
-        let read = objects::get_fragment(repository, &id).and_then(|plain| {
-            let object = || layout::fragment(&id).to_string();
-            Fragment::decode(&plain).map_err(|error| Error::Damaged { object: object(), reason: error.to_string() })
-        });
-        match read {
-            Ok(_) => {}
+        match read_fragment(repository, &id) {
+            Ok(fragment) => replaced.extend(fragment.replaced().iter().copied()),
             // Merged meanwhile.
             Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => {}
-            Err(error) if error.is_damage() => {
-                let next = "Run icecore rebuild-index: it reads the packs themselves instead.";
-                report.find("I1", layout::fragment(&id), format!("the fragment cannot be read: {error}"), next);
-            }
+            Err(error) if error.is_damage() => damaged.push((id, error)),
             Err(error) => return Err(error),
         }
+    }
+    for (id, error) in damaged.into_iter().filter(|(id, _)| !replaced.contains(id)) {
+        let next = "Run icecore rebuild-index: it reads the packs themselves instead.";
+        report.find("I1", layout::fragment(&id), format!("the fragment cannot be read: {error}"), next);
     }
     Ok(())
 }

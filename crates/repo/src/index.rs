@@ -5,12 +5,14 @@
 //! in several packs.
 //!
 //! ```text
-//! meta(key, value)                        schema, repository, generation
-//! fragments(fragment, id)                 fragments that were read
+//! meta(key, value)                        repository, generation; unswept: there may be chunks of frames that are gone
+//! fragments(fragment, id, size, made)     fragments that count: they were read, and none that was read replaces them;
+//!                                         made: when one that replaces others was, in seconds since 1970
+//! replaced(id, fragment)                  fragments that stand in the store still although this one replaces them
 //! listed(fragment, pack)                  which fragment names which pack; a pack of ours without a row is unpublished
 //! packs(pack, id, kind, size, seen)       seen: when a prune met it first, in seconds since 1970
 //! frames(frame, pack, ordinal, offset, stored, plain, encoding)
-//! chunks(id, frame, offset, len)
+//! chunks(id, frame, offset, len)          a chunk counts only if its frame is there; those of lost frames are swept later
 //! snapshots(id, record)                   opened records, for instant listing
 //! marks(id, record)                       prune marks that were read
 //! marked(pack, mark)                      packs that they name: nothing in them counts as stored
@@ -21,6 +23,7 @@
 //! ```
 
 mod care;
+mod fragments;
 mod marks;
 mod sync;
 #[cfg(test)]
@@ -32,18 +35,18 @@ use std::time::Duration;
 
 use icecore_format::entry::Timestamp;
 use icecore_format::frame::Encoding;
-use icecore_format::id::{ChunkId, FragmentId, PackId, RepositoryId, SnapshotId};
+use icecore_format::id::{ChunkId, PackId, RepositoryId, SnapshotId};
 use icecore_format::pack::{PackInfo, PackKind};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use crate::error::{Error, Result};
 
 pub(crate) use care::Held;
-pub(crate) use sync::{PACKS_PER_FRAGMENT, publish, read_fragment};
+pub(crate) use fragments::{PACKS_PER_FRAGMENT, list_fragments, publish, put, read_fragment};
 pub use sync::{Rebuilt, Synced};
 
 /// The schema's number; a file with another number is deleted and made anew.
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 5;
 
 /// How long a process waits for another one on this host that writes to the index.
 const BUSY: Duration = Duration::from_secs(120);
@@ -51,9 +54,13 @@ const BUSY: Duration = Duration::from_secs(120);
 /// The page cache of one connection in KiB: the index's memory is bounded whatever its size.
 const CACHE_KIB: i64 = 16 << 10;
 
+/// Bytes that the write-ahead log keeps on disk when it has been written back.
+const LOG_LIMIT: i64 = 64 << 20;
+
 const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE fragments(fragment INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE);
+CREATE TABLE fragments(fragment INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, made INTEGER);
+CREATE TABLE replaced(id BLOB NOT NULL, fragment INTEGER NOT NULL, PRIMARY KEY(id, fragment)) WITHOUT ROWID;
 CREATE TABLE listed(fragment INTEGER NOT NULL, pack INTEGER NOT NULL, PRIMARY KEY(fragment, pack)) WITHOUT ROWID;
 CREATE INDEX listed_pack ON listed(pack);
 CREATE TABLE packs(pack INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -202,7 +209,9 @@ impl Index {
     pub fn insert_pack(&self, info: &PackInfo) -> Result<()> {
         self.write(|transaction| {
             transaction.execute("DELETE FROM dropped WHERE pack = ?", [info.id.as_bytes()])?;
-            insert_pack(transaction, info).map(drop)
+            let mut chunks = Vec::new();
+            insert_pack(transaction, info, &mut chunks)?;
+            insert_chunks(transaction, chunks)
         })
     }
 
@@ -251,7 +260,8 @@ impl Index {
             let sql = "SELECT count(*), ifnull(sum(plain), 0) FROM frames";
             (totals.frames, totals.plain_bytes) =
                 connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            totals.chunks = connection.query_row("SELECT count(*) FROM chunks", [], |row| row.get(0))?;
+            totals.chunks =
+                connection.query_row("SELECT count(*) FROM chunks JOIN frames USING(frame)", [], |row| row.get(0))?;
             Ok(totals)
         })
     }
@@ -324,8 +334,8 @@ impl Lookup {
     /// Whether some pack that no mark names holds the chunk: only then it counts as stored.
     pub fn contains(&self, chunk: &ChunkId) -> Result<bool> {
         let run = || {
-            let sql = "SELECT 1 FROM chunks c WHERE c.id = ? AND (NOT EXISTS(SELECT 1 FROM marked) OR EXISTS(
-                SELECT 1 FROM frames f JOIN packs p ON p.pack = f.pack WHERE f.frame = c.frame
+            let sql = "SELECT 1 FROM chunks c JOIN frames f ON f.frame = c.frame WHERE c.id = ?
+                AND (NOT EXISTS(SELECT 1 FROM marked) OR EXISTS(SELECT 1 FROM packs p WHERE p.pack = f.pack
                 AND NOT EXISTS(SELECT 1 FROM marked WHERE marked.pack = p.id))) LIMIT 1";
             let mut statement = self.connection.prepare_cached(sql)?;
             statement.exists([chunk.as_bytes()])
@@ -335,7 +345,7 @@ impl Lookup {
 
     /// Whether some pack, marked or not, holds the chunk with this length.
     pub(crate) fn holds(&self, chunk: &ChunkId, len: u32) -> Result<bool> {
-        let find = self.connection.prepare_cached("SELECT 1 FROM chunks WHERE id = ? AND len = ?");
+        let find = self.connection.prepare_cached("SELECT 1 FROM chunks JOIN frames USING(frame) WHERE id = ? AND len = ?");
         let found = find.and_then(|mut find| find.exists(params![chunk.as_bytes(), len]));
         found.map_err(|source| self.fail(source))
     }
@@ -385,6 +395,8 @@ pub(crate) fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "memory")?;
+    // The log of a large change does not stay as large.
+    connection.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
     Ok(connection)
 }
 
@@ -462,8 +474,11 @@ fn generation(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT value FROM meta WHERE key = 'generation'", [], |row| row.get(0))
 }
 
-/// Inserts a pack with its frames and chunks unless it is there; gives its row number.
-fn insert_pack(transaction: &Transaction<'_>, info: &PackInfo) -> rusqlite::Result<i64> {
+/// A row of the table of chunks: id, frame, offset, length.
+type ChunkRow = (ChunkId, i64, u32, u32);
+
+/// Inserts a pack with its frames unless it is there; gives its row number, and its chunks, which are still to be inserted.
+fn insert_pack(transaction: &Transaction<'_>, info: &PackInfo, chunks: &mut Vec<ChunkRow>) -> rusqlite::Result<i64> {
     let mut find = transaction.prepare_cached("SELECT pack FROM packs WHERE id = ?")?;
     if let Some(pack) = find.query_row([info.id.as_bytes()], |row| row.get(0)).optional()? {
         return Ok(pack);
@@ -476,24 +491,28 @@ fn insert_pack(transaction: &Transaction<'_>, info: &PackInfo) -> rusqlite::Resu
     let pack = add_pack.insert(params![info.id.as_bytes(), kind, info.size])?;
     let sql = "INSERT INTO frames(pack, ordinal, offset, stored, plain, encoding) VALUES(?, ?, ?, ?, ?, ?)";
     let mut add_frame = transaction.prepare_cached(sql)?;
-    let mut rows = Vec::new();
+    let mut frame_offset = info.frame_offset(0);
     for (ordinal, frame) in info.frames.iter().enumerate() {
         let encoding = frame.encoding as u8;
-        let offset = info.frame_offset(ordinal as u32);
-        let row = add_frame.insert(params![pack, ordinal, offset, frame.stored_len, frame.plain_len, encoding])?;
+        let row =
+            add_frame.insert(params![pack, ordinal, frame_offset, frame.stored_len, frame.plain_len, encoding])?;
+        frame_offset += u64::from(frame.stored_len);
         let mut offset = 0;
         for chunk in &frame.chunks {
-            rows.push((chunk.id, row, offset, chunk.len));
+            chunks.push((chunk.id, row, offset, chunk.len));
             offset += chunk.len;
         }
     }
-    // In key order, so that neighbouring rows meet the same page.
-    rows.sort_unstable();
-    let mut add_chunk = transaction.prepare_cached("INSERT OR IGNORE INTO chunks VALUES(?, ?, ?, ?)")?;
-    for (id, frame, offset, len) in rows {
-        add_chunk.execute(params![id.as_bytes(), frame, offset, len])?;
-    }
     Ok(pack)
+}
+
+/// Inserts chunks in the order of their keys, so that neighbouring rows meet the same page.
+fn insert_chunks(transaction: &Transaction<'_>, mut chunks: Vec<ChunkRow>) -> rusqlite::Result<()> {
+    chunks.sort_unstable();
+    let mut add = transaction.prepare_cached("INSERT OR IGNORE INTO chunks VALUES(?, ?, ?, ?)")?;
+    chunks
+        .iter()
+        .try_for_each(|(id, frame, offset, len)| add.execute(params![id.as_bytes(), frame, offset, len]).map(drop))
 }
 
 pub(crate) fn id<I>(row: &Row<'_>, column: usize, make: fn(&[u8]) -> Option<I>) -> rusqlite::Result<I> {
@@ -510,8 +529,4 @@ fn encoding(row: &Row<'_>, column: usize) -> rusqlite::Result<Encoding> {
         1 => Ok(Encoding::Zstd),
         other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
     }
-}
-
-fn fragment_row(transaction: &Transaction<'_>, id: &FragmentId) -> rusqlite::Result<i64> {
-    transaction.prepare_cached("INSERT INTO fragments(id) VALUES(?)")?.insert([id.as_bytes()])
 }

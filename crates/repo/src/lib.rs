@@ -12,6 +12,7 @@
 //! | [`reach`] | who needs what: reference counts over manifest blocks and chunks |
 //! | [`marks`], [`sign`] | what prunes and backups tell each other |
 //! | [`prune`] | deletes what nothing needs |
+//! | `merge` | keeps the fragments few |
 //! | [`check`] | whether everything that was promised is there |
 //! | [`repair`] | what can still be read is made whole again, what is lost is told |
 
@@ -21,6 +22,7 @@ pub mod error;
 pub mod index;
 mod layout;
 pub mod marks;
+mod merge;
 pub mod objects;
 mod pack_writer;
 pub mod parking;

@@ -23,6 +23,16 @@ pub const LEAST_GRACE: i64 = KNOWLEDGE + 2 * SKEW;
 /// How long marked packs wait unless somebody says otherwise, seconds.
 pub const GRACE: i64 = 24 * 3600;
 
+/// After which an object that tells a time has been durable for 2E whoever put it: the time was read before, by another clock, and to
+/// put it takes a call; seconds. What it replaces may go then, for no listing can miss both.
+pub(crate) const SETTLED: i64 = 4 * SKEW;
+
+/// Whether a fragment that names what was known at the time `at` may be put `now`: it is durable 3E after `at` at the latest, while
+/// the mark stands of whatever was un-indexed since.
+pub(crate) fn is_fresh(at: Timestamp, now: Timestamp) -> bool {
+    at <= now && now <= later(at, SKEW)
+}
+
 /// Whether knowledge of the time `at` may be relied on `now`. A clock that was set back makes it old.
 pub(crate) fn is_young(at: Option<Timestamp>, now: Timestamp) -> bool {
     at.is_some_and(|at| at <= now && now <= later(at, KNOWLEDGE))

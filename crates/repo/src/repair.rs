@@ -8,7 +8,7 @@
 //! ── perform ──
 //! index      made anew, without what is missing or damaged
 //! salvage    whole chunks of damaged packs ─▶ new packs ─▶ fragment; packs in no fragment ─▶ the same fragment
-//! fragments  those that name what is missing or damaged: written without it, then the old ones deleted
+//! fragments  those that name what is missing or damaged: written without it, which replaces the old ones
 //! aside      damaged objects: a copy below `damaged/` is durable before the object goes
 //! snapshots  beside each that lacks something, a corrected one that names what is missing
 //! ```

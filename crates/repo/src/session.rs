@@ -26,7 +26,7 @@ use crate::pack_writer::{Filled, PackWriter};
 use crate::parking::{Parked, Parking};
 use crate::repository::Repository;
 use crate::sign::{Sign, Who};
-use crate::{layout, marks, rescue};
+use crate::{layout, marks, merge, rescue};
 
 /// Plain bytes of a frame of manifest blocks: small, because they are read one by one.
 const MANIFEST_FRAME: usize = 256 << 10;
@@ -300,6 +300,8 @@ impl Closed {
         let _ = self.shared.index.cache_snapshots(&[(id, plain)], &[]);
         // Every chunk of this manifest was found or stored since the generation was read.
         let _ = self.shared.index.mark_intact(&snapshot.manifest.id, self.knowledge.generation);
+        // The same: repositories that nobody prunes keep few fragments too.
+        let _ = merge::tidy(&self.shared.repository, &self.shared.index, clock);
         Ok(id)
     }
 

@@ -1,10 +1,12 @@
 //! Stores that do nothing until they are told to: the order in which several hosts reach one store is chosen by a test.
 //!
 //! Each actor has a store of its own over the same objects. Its calls wait at the [`Gate`]; [`Gate::step`] lets exactly one of
-//! them through and returns when it is done.
+//! them through and returns when it is done. If that is asked for, a listing is not of one moment, as in real stores: it takes
+//! two steps, and what was put or deleted between them is passed over by two listings, shown by the next two, and so on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use icecore_store::{Key, Listed, Put, Result, Store};
@@ -21,6 +23,8 @@ struct Actor {
     waiting: usize,
     let_through: usize,
     under_way: usize,
+    /// Listings between their steps.
+    listings: usize,
     /// Nobody steps it any more: its calls pass.
     is_free: bool,
 }
@@ -55,6 +59,11 @@ impl Gate {
             actors = self.wait(actors);
         }
         true
+    }
+
+    /// Whether an actor is in the middle of a listing.
+    pub fn is_listing(&self, actor: usize) -> bool {
+        self.lock().get(&actor).is_some_and(|state| state.listings > 0)
     }
 
     /// The actor has ended: what it left running passes.
@@ -95,12 +104,29 @@ pub struct Stepping<S> {
     inner: Arc<S>,
     gate: Arc<Gate>,
     actor: usize,
+    /// How many there were, if they take two steps.
+    listings: Option<AtomicUsize>,
 }
 
 impl<S: Store> Stepping<S> {
     /// Lets calls to `inner` wait at the gate as those of `actor`.
     pub fn new(inner: Arc<S>, gate: Arc<Gate>, actor: usize) -> Self {
-        Self { inner, gate, actor }
+        Self { inner, gate, actor, listings: None }
+    }
+
+    /// The same, with listings that are not of one moment.
+    pub fn with_long_listings(self) -> Self {
+        Self { listings: Some(AtomicUsize::new(0)), ..self }
+    }
+
+    /// What stands below a directory at this moment.
+    fn names(&self, directory: &str) -> Result<BTreeMap<Key, u64>> {
+        let mut names = BTreeMap::new();
+        self.inner.list(directory, &mut |listed| {
+            names.insert(listed.key, listed.size);
+            Ok(())
+        })?;
+        Ok(names)
     }
 }
 
@@ -122,7 +148,23 @@ impl<S: Store> Store for Stepping<S> {
     }
 
     fn list(&self, directory: &str, each: &mut dyn FnMut(Listed) -> Result<()>) -> Result<()> {
-        self.gate.pass(self.actor, || self.inner.list(directory, each))
+        let Some(listings) = &self.listings else {
+            return self.gate.pass(self.actor, || self.inner.list(directory, each));
+        };
+        let mut first = self.gate.pass(self.actor, || {
+            self.gate.lock().entry(self.actor).or_default().listings += 1;
+            self.names(directory)
+        })?;
+        let second = self.gate.pass(self.actor, || {
+            self.gate.lock().entry(self.actor).or_default().listings -= 1;
+            self.names(directory)
+        })?;
+        if listings.fetch_add(1, Ordering::Relaxed) % 4 < 2 {
+            first.retain(|key, _| second.contains_key(key));
+        } else {
+            first.extend(second);
+        }
+        first.into_iter().try_for_each(|(key, size)| each(Listed { key, size }))
     }
 
     fn delete(&self, key: &Key) -> Result<()> {
@@ -146,6 +188,11 @@ mod tests {
             let gate = Arc::new(Gate::default());
             gate.end(0);
             Box::new(Stepping::new(Arc::new(MemoryStore::new()), gate, 0))
+        });
+        crate::conformance(|| {
+            let gate = Arc::new(Gate::default());
+            gate.end(0);
+            Box::new(Stepping::new(Arc::new(MemoryStore::new()), gate, 0).with_long_listings())
         });
     }
 
@@ -177,5 +224,31 @@ mod tests {
             assert_eq!(names(&objects), ["0-first", "1-first", "1-second"]);
             assert!(!gate.step(1) && gate.step(0) && !gate.step(0));
         });
+    }
+
+    #[test]
+    fn a_listing_passes_over_what_comes_or_goes_meanwhile_or_shows_both() {
+        let (gate, objects) = (Arc::new(Gate::default()), Arc::new(MemoryStore::new()));
+        let store = Stepping::new(objects.clone(), gate.clone(), 0).with_long_listings();
+        objects.put(&key("stays"), &[b""]).unwrap();
+        for expected in [1, 1, 3, 3, 1] {
+            objects.put(&key("goes"), &[b""]).unwrap();
+            objects.delete(&key("comes")).unwrap();
+            std::thread::scope(|scope| {
+                let listing = scope.spawn(|| {
+                    let mut names = 0;
+                    let listed = store.list("", &mut |_| {
+                        names += 1;
+                        Ok(())
+                    });
+                    listed.map(|()| names).unwrap()
+                });
+                assert!(gate.step(0) && gate.is_listing(0));
+                objects.delete(&key("goes")).unwrap();
+                objects.put(&key("comes"), &[b""]).unwrap();
+                assert!(gate.step(0) && !gate.is_listing(0));
+                assert_eq!(listing.join().unwrap(), expected);
+            });
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use icecore_format::id::{ChunkId, PackId};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::sync::drop_packs;
+use super::sync::{drop_packs, lose_frames};
 use super::{FrameLocation, Index, encoding, id, kind};
 use crate::error::Result;
 
@@ -108,7 +108,6 @@ impl Index {
             return Ok(());
         }
         self.write(|transaction| {
-            transaction.execute_batch("CREATE TEMP TABLE IF NOT EXISTS lost(frame INTEGER PRIMARY KEY)")?;
             let mut unpublished = Vec::new();
             for (pack, ordinal) in frames {
                 let Some(row) = pack_row(transaction, pack)? else { continue };
@@ -117,15 +116,25 @@ impl Index {
                     unpublished.push(row);
                     continue;
                 }
-                let sql = "INSERT OR IGNORE INTO temp.lost SELECT frame FROM frames WHERE pack = ? AND ordinal = ?";
+                let sql = "DELETE FROM frames WHERE pack = ? AND ordinal = ?";
                 transaction.prepare_cached(sql)?.execute(params![row, ordinal])?;
             }
-            transaction.execute_batch(
-                "DELETE FROM frames WHERE frame IN (SELECT frame FROM temp.lost);
-                 DELETE FROM chunks WHERE frame IN (SELECT frame FROM temp.lost); DELETE FROM temp.lost;
-                 UPDATE meta SET value = value + 1 WHERE key = 'generation';",
-            )?;
+            lose_frames(transaction)?;
             drop_packs(transaction, &unpublished)
+        })
+    }
+
+    /// Deletes the chunks of frames that are gone: one pass over all, if there are any.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        let unswept = "SELECT EXISTS(SELECT 1 FROM meta WHERE key = 'unswept')";
+        if !self.read(|connection| connection.query_row(unswept, [], |row| row.get(0)))? {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            transaction.execute_batch(
+                "DELETE FROM chunks WHERE NOT EXISTS(SELECT 1 FROM frames WHERE frames.frame = chunks.frame);
+                 DELETE FROM meta WHERE key = 'unswept';",
+            )
         })
     }
 }

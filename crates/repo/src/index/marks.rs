@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::PoisonError;
 
 use icecore_format::entry::Timestamp;
-use icecore_format::id::{FragmentId, MarkId, PackId};
+use icecore_format::id::{MarkId, PackId};
 use icecore_format::mark::Mark;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::sync::{drop_fragments, drop_packs};
+use super::sync::drop_packs;
 use super::{Index, id};
 use crate::error::{Error, Result};
 use crate::repository::Repository;
@@ -109,37 +109,6 @@ impl Index {
             let mut statement = connection.prepare("SELECT pack FROM dropped")?;
             statement.query_map([], |row| id(row, 0, PackId::from_slice))?.collect()
         })
-    }
-
-    /// The fragments that name any of these packs.
-    pub(crate) fn fragments_of(&self, packs: &BTreeSet<PackId>) -> Result<BTreeSet<FragmentId>> {
-        self.read(|connection| {
-            let sql = "SELECT fragments.id FROM packs JOIN listed ON listed.pack = packs.pack
-                JOIN fragments ON fragments.fragment = listed.fragment WHERE packs.id = ?";
-            let mut statement = connection.prepare(sql)?;
-            let mut found = BTreeSet::new();
-            for pack in packs {
-                for fragment in statement.query_map([pack.as_bytes()], |row| id(row, 0, FragmentId::from_slice))? {
-                    found.insert(fragment?);
-                }
-            }
-            Ok(found)
-        })
-    }
-
-    /// The packs that a fragment names.
-    pub(crate) fn packs_of(&self, fragment: &FragmentId) -> Result<Vec<PackId>> {
-        self.read(|connection| {
-            let sql = "SELECT packs.id FROM fragments JOIN listed ON listed.fragment = fragments.fragment
-                JOIN packs ON packs.pack = listed.pack WHERE fragments.id = ?";
-            let mut statement = connection.prepare(sql)?;
-            statement.query_map([fragment.as_bytes()], |row| id(row, 0, PackId::from_slice))?.collect()
-        })
-    }
-
-    /// Drops fragments that are gone, and the packs that only they named.
-    pub(crate) fn drop_fragments(&self, gone: &[FragmentId]) -> Result<()> {
-        self.write(|transaction| drop_fragments(transaction, gone).map(drop))
     }
 
     /// Drops the rows of packs that are about to be deleted.

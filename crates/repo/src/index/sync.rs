@@ -1,18 +1,17 @@
 //! Bringing the index up to date: from fragments always, from pack footers when they are asked for.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use icecore_format::entry::Timestamp;
-use icecore_format::fragment::Fragment;
 use icecore_format::frame::FrameChunk;
 use icecore_format::id::{ChunkId, FragmentId, PackId};
 use icecore_format::pack::{FrameInfo, PackInfo};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::{Index, encoding, fragment_row, id, insert_pack, kind};
+use super::fragments::{PACKS_PER_FRAGMENT, list_fragments, publish, read_fragment};
+use super::{Index, encoding, id, kind};
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::objects;
 use crate::reader::read_footer;
 use crate::repository::Repository;
 
@@ -21,7 +20,7 @@ use crate::repository::Repository;
 pub struct Synced {
     /// Fragments that were new here.
     pub fragments: u64,
-    /// Packs whose rows were dropped because no fragment names them any more.
+    /// Packs whose rows were dropped because no fragment names them any more, or for a writer, because they are gone.
     pub dropped: u64,
     /// Fragments that could not be read, a sentence each; `rebuild-index` reads the packs instead.
     pub damaged: Vec<String>,
@@ -42,9 +41,12 @@ pub struct Rebuilt {
     pub damaged: Vec<String>,
 }
 
+/// How often the fragments are listed at most because one vanished before it was read: each time somebody merged or pruned.
+const LISTINGS: usize = 8;
+
 impl Index {
     /// Reads the fragments that are new since the last call and drops what gone ones alone named, before anything is
-    /// answered. A writer cannot open fragments: its index holds what this host stored itself.
+    /// answered. A writer cannot open fragments: its index holds what this host stored itself, as far as the store has it.
     pub fn sync(&self, repository: &Repository) -> Result<Synced> {
         self.bring(repository, None)
     }
@@ -56,58 +58,73 @@ impl Index {
 
     fn bring(&self, repository: &Repository, now: Option<Timestamp>) -> Result<Synced> {
         self.date(None);
-        // What is known now was durable before the listing begins: if it is not listed, it is gone.
-        let known: HashSet<FragmentId> = self.read(|connection| {
-            let mut statement = connection.prepare("SELECT id FROM fragments")?;
-            let rows = statement.query_map([], |row| id(row, 0, FragmentId::from_slice))?;
-            rows.collect()
-        })?;
-        let mut present = BTreeSet::new();
-        repository.store().list(layout::FRAGMENTS, &mut |listed| {
-            present.extend(layout::id_of::<FragmentId>(&listed.key));
-            Ok(())
-        })?;
         let mut synced = Synced::default();
-        if repository.open_key().is_ok() {
-            for new in present.iter().filter(|id| !known.contains(id)) {
-                match read_fragment(repository, new) {
-                    Ok(fragment) => {
-                        self.insert_fragment(new, &fragment.packs)?;
-                        synced.fragments += 1;
-                    }
-                    // A merge or a prune on another host may have removed it since the listing.
-                    Err(Error::Store(error)) if error.kind == icecore_store::ErrorKind::NotFound => {}
-                    Err(error @ Error::Damaged { .. }) => synced.damaged.push(error.to_string()),
-                    Err(error) => return Err(error),
+        if repository.open_key().is_err() {
+            synced.dropped = self.follow_packs(repository)?;
+        } else {
+            // What was listed and is gone when it is to be read was replaced by something that the next listing has.
+            for _ in 0..LISTINGS {
+                if self.follow_fragments(repository, &mut synced)? {
+                    break;
                 }
             }
-        }
-        // Only after the new ones are in: a merged fragment keeps the packs of those it replaces.
-        let gone: Vec<FragmentId> = known.into_iter().filter(|id| !present.contains(id)).collect();
-        if !gone.is_empty() {
-            synced.dropped = self.write(|transaction| drop_fragments(transaction, &gone))?;
         }
         self.date(now);
         Ok(synced)
     }
 
-    /// Records that a durable fragment names these packs. Those that were dropped stay so: a fragment that was written anew says
-    /// nothing about what stands in the store.
-    pub(crate) fn insert_fragment(&self, fragment: &FragmentId, packs: &[PackInfo]) -> Result<()> {
-        self.write(|transaction| {
-            let find = "SELECT fragment FROM fragments WHERE id = ?";
-            let found = transaction.query_row(find, [fragment.as_bytes()], |row| row.get(0)).optional()?;
-            let row = found.map_or_else(|| fragment_row(transaction, fragment), Ok)?;
-            let mut dropped = transaction.prepare_cached("SELECT 1 FROM dropped WHERE pack = ?")?;
-            for info in packs {
-                if dropped.exists([info.id.as_bytes()])? {
-                    continue;
+    /// Brings the index to what the fragments that stand say, without those that others replace; false if one vanished
+    /// before it was read.
+    fn follow_fragments(&self, repository: &Repository, synced: &mut Synced) -> Result<bool> {
+        synced.damaged.clear();
+        // What is known now was durable before the listing begins: if it is not listed, it is gone.
+        let known = self.fragments()?;
+        let listed = list_fragments(repository, &mut |_| ())?;
+        let present: HashSet<FragmentId> = listed.iter().map(|(id, _)| *id).collect();
+        let gone: Vec<FragmentId> = known.iter().filter(|id| !present.contains(id)).copied().collect();
+        let mut replaced = self.replaced_by(|by| present.contains(by))?;
+        let mut is_complete = true;
+        for (id, size) in listed {
+            if known.contains(&id) || replaced.contains(&id) {
+                continue;
+            }
+            match read_fragment(repository, &id) {
+                Ok(fragment) => {
+                    synced.dropped += self.insert_fragment(&id, size, &fragment)?;
+                    synced.fragments += 1;
+                    replaced.extend(fragment.replaced());
                 }
-                let pack = insert_pack(transaction, info)?;
-                transaction.execute("INSERT OR IGNORE INTO listed VALUES(?, ?)", [row, pack])?;
+                Err(Error::Store(error)) if error.is_not_found() => is_complete = false,
+                Err(error @ Error::Damaged { .. }) => synced.damaged.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        // Only after the new ones are in: a merged fragment keeps the packs of those it replaces.
+        if !gone.is_empty() {
+            synced.dropped += self.drop_fragments(&gone)?;
+        }
+        self.forget_replaced(|id| !present.contains(id))?;
+        Ok(is_complete)
+    }
+
+    /// Drops packs that the store does not have any more. That is what a host without the key to fragments can tell: its index
+    /// holds what it stored itself, whichever fragments name that by now. Whether packs will go, it learns from there being marks.
+    fn follow_packs(&self, repository: &Repository) -> Result<u64> {
+        let mut known: HashMap<PackId, u64> = self.packs()?.into_iter().map(|(id, _, size)| (id, size)).collect();
+        if known.is_empty() {
+            return Ok(0);
+        }
+        repository.store().list(layout::PACKS, &mut |listed| {
+            if let Some(id) = layout::id_of::<PackId>(&listed.key)
+                && known.get(&id) == Some(&listed.size)
+            {
+                known.remove(&id);
             }
             Ok(())
-        })
+        })?;
+        let gone: Vec<PackId> = known.into_keys().collect();
+        self.forget_packs(&gone)?;
+        Ok(gone.len() as u64)
     }
 
     /// Packs that stand in the index and in no fragment: what an interrupted session of this host stored. Those that the
@@ -152,7 +169,7 @@ impl Index {
             }
             transaction.execute_batch(
                 "DELETE FROM chunks; DELETE FROM frames; DELETE FROM packs; DELETE FROM listed; DELETE FROM fragments;
-                 DELETE FROM intact; UPDATE meta SET value = value + 1 WHERE key = 'generation';",
+                 DELETE FROM replaced; DELETE FROM intact; UPDATE meta SET value = value + 1 WHERE key = 'generation';",
             )
         })
     }
@@ -168,13 +185,8 @@ impl Index {
         if dropped.is_empty() {
             return Ok(Vec::new());
         }
-        let mut fragments = Vec::new();
-        repository.store().list(layout::FRAGMENTS, &mut |listed| {
-            fragments.extend(layout::id_of::<FragmentId>(&listed.key));
-            Ok(())
-        })?;
         let mut named = Vec::new();
-        for id in fragments {
+        for id in self.fragments()? {
             // What cannot be read is told elsewhere.
             let Ok(fragment) = read_fragment(repository, &id) else { continue };
             named.extend(fragment.packs.iter().map(|info| info.id).filter(|id| dropped.contains(id)));
@@ -249,78 +261,37 @@ impl Index {
     }
 }
 
-/// A fragment is put when this many packs wait for one: at 16 MiB a pack a crash leaves at most half a GiB to adopt.
-pub(crate) const PACKS_PER_FRAGMENT: usize = 32;
-
-/// Puts a fragment that names durable packs, and records it.
-pub(crate) fn publish(index: &Index, repository: &Repository, packs: &[PackInfo]) -> Result<u64> {
-    if packs.is_empty() {
-        return Ok(0);
-    }
-    let fragment = Fragment { packs: packs.to_vec(), supersedes: Vec::new() };
-    let (id, size) = objects::put_fragment(repository, &fragment.encode())?;
-    index.insert_fragment(&id, packs)?;
-    Ok(size)
-}
-
-/// Reads a fragment from the store, verified.
-pub(crate) fn read_fragment(repository: &Repository, id: &FragmentId) -> Result<Fragment> {
-    let plain = objects::get_fragment(repository, id)?;
-    Fragment::decode(&plain)
-        .map_err(|error| Error::Damaged { object: layout::fragment(id).to_string(), reason: error.to_string() })
-}
-
-pub(super) fn drop_fragments(transaction: &Transaction<'_>, gone: &[FragmentId]) -> rusqlite::Result<u64> {
-    let mut orphans = Vec::new();
-    for fragment in gone {
-        let find = "SELECT fragment FROM fragments WHERE id = ?";
-        // Another process of this host may have been faster.
-        let row: Option<i64> = transaction.query_row(find, [fragment.as_bytes()], |row| row.get(0)).optional()?;
-        let Some(row) = row else { continue };
-        let mut named = transaction.prepare_cached("SELECT pack FROM listed WHERE fragment = ?")?;
-        let packs: Vec<i64> = named.query_map([row], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-        transaction.execute("DELETE FROM listed WHERE fragment = ?", [row])?;
-        transaction.execute("DELETE FROM fragments WHERE fragment = ?", [row])?;
-        orphans.extend(packs);
-    }
-    let mut still = transaction.prepare_cached("SELECT 1 FROM listed WHERE pack = ? LIMIT 1")?;
-    let mut lost = Vec::new();
-    for pack in orphans {
-        if !still.exists([pack])? {
-            lost.push(pack);
-        }
-    }
-    drop_packs(transaction, &lost)?;
-    Ok(lost.len() as u64)
-}
-
-/// Deletes the rows of packs and begins a new generation. One scan over the chunks, however many packs go.
+/// Deletes packs with their frames and begins a new generation. Their chunks, which stand all over the table, do not count from
+/// then on, and are swept by the next prune: to forget costs what is forgotten.
 pub(super) fn drop_packs(transaction: &Transaction<'_>, packs: &[i64]) -> rusqlite::Result<()> {
     if packs.is_empty() {
         return Ok(());
     }
-    transaction
-        .execute_batch("CREATE TEMP TABLE IF NOT EXISTS lost(frame INTEGER PRIMARY KEY); DELETE FROM temp.lost;")?;
+    let mut remember = transaction.prepare_cached(
+        "INSERT OR IGNORE INTO dropped SELECT id FROM packs WHERE pack = ?1
+            AND EXISTS(SELECT 1 FROM listed WHERE listed.pack = ?1)",
+    )?;
     for pack in packs {
-        transaction.execute(
-            "INSERT OR IGNORE INTO dropped SELECT id FROM packs WHERE pack = ?1
-                AND EXISTS(SELECT 1 FROM listed WHERE listed.pack = ?1)",
-            [pack],
-        )?;
-        transaction.execute("INSERT OR IGNORE INTO temp.lost SELECT frame FROM frames WHERE pack = ?", [pack])?;
-        transaction.execute("DELETE FROM frames WHERE pack = ?", [pack])?;
-        transaction.execute("DELETE FROM listed WHERE pack = ?", [pack])?;
-        transaction.execute("DELETE FROM packs WHERE pack = ?", [pack])?;
+        remember.execute([pack])?;
+        for table in ["frames", "listed", "packs"] {
+            transaction.prepare_cached(&format!("DELETE FROM {table} WHERE pack = ?"))?.execute([pack])?;
+        }
     }
+    lose_frames(transaction)
+}
+
+/// Frames are gone: a new generation, and their chunks are still to be swept.
+pub(super) fn lose_frames(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(
-        "DELETE FROM chunks WHERE frame IN (SELECT frame FROM temp.lost); DELETE FROM temp.lost;
-         UPDATE meta SET value = value + 1 WHERE key = 'generation';",
+        "UPDATE meta SET value = value + 1 WHERE key = 'generation';
+         INSERT OR REPLACE INTO meta VALUES('unswept', 1);",
     )
 }
 
 /// The packs without a fragment, rebuilt from the rows.
 fn unlisted(connection: &Connection) -> rusqlite::Result<Vec<(i64, PackInfo)>> {
-    let sql = "SELECT pack, id, kind, size FROM packs WHERE pack NOT IN (SELECT pack FROM listed) ORDER BY pack";
+    let sql = "SELECT pack, id, kind, size FROM packs
+        WHERE NOT EXISTS(SELECT 1 FROM listed WHERE listed.pack = packs.pack) ORDER BY pack";
     let mut statement = connection.prepare(sql)?;
     let rows = statement.query_map([], |row| {
         let info = PackInfo {
@@ -337,7 +308,7 @@ fn unlisted(connection: &Connection) -> rusqlite::Result<Vec<(i64, PackInfo)>> {
     }
     let mut chunks: HashMap<i64, Vec<(u32, FrameChunk)>> = HashMap::new();
     let sql = "SELECT frame, offset, id, len FROM chunks WHERE frame IN
-        (SELECT frame FROM frames WHERE pack NOT IN (SELECT pack FROM listed))";
+        (SELECT frame FROM frames WHERE NOT EXISTS(SELECT 1 FROM listed WHERE listed.pack = frames.pack))";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

@@ -68,10 +68,10 @@ fn a_lost_pack_stays_lost_until_a_rebuild_sees_it() {
     // Another host writes the fragment anew, with another pack.
     let name = layout::id_of(&place.keys("index")[0]).unwrap();
     let packs = read_fragment(&repository, &name).unwrap().packs;
-    let fragment = Fragment { packs: packs.clone(), supersedes: vec![name] };
-    let (anew, _) = objects::put_fragment(&repository, &fragment.encode()).unwrap();
+    let fragment = Fragment { packs, supersedes: vec![name], made: None };
+    let (anew, size) = objects::put_fragment(&repository, &fragment.encode()).unwrap();
     index.sync(&repository).unwrap();
-    index.insert_fragment(&anew, &packs).unwrap();
+    index.insert_fragment(&anew, size, &fragment).unwrap();
     assert!(!has(&index, &stored[0].0));
     index.clear(&repository).unwrap();
     index.sync(&repository).unwrap();

@@ -5,6 +5,7 @@
 //!     due packs:     copy what is needed of them after all ─▶ un-index ─▶ delete ─▶ mark "gone"       (sweep)
 //!     packs partly dead: copy what is needed (repack) ─┐
 //!     packs wholly dead ───────────────────────────────┴─▶ mark "announced" ─▶ clock ─▶ mark "waiting"
+//! at last: too many fragments ─▶ merged
 //! ```
 //! Why no committed snapshot can miss a chunk stands in `docs/invariants.md`, "Prune beside backups". Each step may be the last one
 //! of a run: the next run, on whichever host, goes on from the marks.
@@ -33,7 +34,7 @@ use crate::reach::{Reach, Usage};
 use crate::reader::ChunkReader;
 use crate::repository::Repository;
 use crate::sign;
-use crate::{Catalogue, layout};
+use crate::{Catalogue, layout, merge};
 
 /// How the protocol is weakened, to see that tests notice.
 #[cfg(test)]
@@ -42,6 +43,8 @@ pub(crate) struct Weak {
     pub(crate) ignore_marks: bool,
     pub(crate) no_recheck: bool,
     pub(crate) no_grace: bool,
+    /// Replaced fragments are deleted at once.
+    pub(crate) hasty: bool,
 }
 
 /// How to prune.
@@ -121,6 +124,8 @@ pub struct PruneReport {
     pub repacked: u64,
     /// Plain bytes that were copied, for that and because a marked pack was needed after all.
     pub copied: u64,
+    /// Fragments of the index that were merged into fewer.
+    pub merged: u64,
     /// Packs that could not be read and were kept, a sentence each.
     pub damaged: Vec<String>,
     /// The time limit ended it before everything was copied.
@@ -177,6 +182,7 @@ pub fn prune(
         report.cut_short |= second.cut_short;
         report.plan.kept_dead = second.plan.kept_dead;
     }
+    report.merged = merge::tidy(repository, index, clock)?;
     Ok(report)
 }
 
@@ -225,6 +231,7 @@ fn look(
         return Err(refuse(damage, "`icecore repair` or `icecore forget` it first"));
     }
     index.meet_packs(at.seconds)?;
+    index.sweep()?;
     let (reach, usage) = count(repository, index, &catalogue, watch)?;
     if let Some((chunk, count)) = usage.missing {
         let what = format!("{count} chunks that snapshots need, {chunk} among them, stand in no pack of the index");
@@ -287,6 +294,8 @@ fn run(
     }
     let bytes = view.plan.due.iter().chain(&view.plan.repack).map(|pack| pack.size).sum();
     watch(PruneStep::Packs(bytes))?;
+    // What names packs that are gone goes before the marks that say so.
+    merge::retire(repository, index, view.at)?;
     for spent in &view.plan.spent {
         repository.store().delete(&layout::mark(spent))?;
     }

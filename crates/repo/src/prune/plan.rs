@@ -7,7 +7,7 @@ use icecore_format::id::{MarkId, PackId};
 use icecore_format::mark::{Mark, Stage};
 
 use super::PruneOptions;
-use crate::marks::{LEAST_GRACE, SKEW, later};
+use crate::marks::{LEAST_GRACE, SETTLED, SKEW, later};
 use crate::reach::PackUse;
 
 /// How much that nothing needs may stay, so that little has to be copied.
@@ -174,15 +174,11 @@ fn fates(marks: &[(MarkId, Mark)], options: &PruneOptions, now: Timestamp) -> Ha
     fates
 }
 
-/// After which a mark has been durable for 2E whoever put it: its time was read before, by another clock, and to put it takes a
-/// call; seconds.
-const REPLACED: i64 = 4 * SKEW;
-
 /// Marks that a later stage has replaced long enough ago that no listing can have missed both, and marks of packs that are
 /// gone for so long that nobody relies on them any more.
 fn spent(marks: &[(MarkId, Mark)], indexed: &BTreeSet<PackId>, now: Timestamp) -> Vec<MarkId> {
     let mut replaced: HashMap<PackId, Stage> = HashMap::new();
-    for (_, mark) in marks.iter().filter(|(_, mark)| later(mark.at, REPLACED) <= now) {
+    for (_, mark) in marks.iter().filter(|(_, mark)| later(mark.at, SETTLED) <= now) {
         for pack in &mark.packs {
             let stage = replaced.entry(*pack).or_insert(mark.stage);
             *stage = mark.stage.max(*stage);

@@ -5,17 +5,15 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use icecore_format::entry::Timestamp;
-use icecore_format::fragment::Fragment;
-use icecore_format::id::{FragmentId, PackId};
+use icecore_format::id::PackId;
 use icecore_format::mark::Stage;
-use icecore_format::pack::PackInfo;
 
 use super::repack::copy;
 use super::{PackBytes, PruneOptions, PruneReport, PruneStep, View, Watch};
 use crate::error::{Error, Result};
-use crate::index::{Index, PACKS_PER_FRAGMENT, read_fragment};
+use crate::index::{Index, read_fragment};
 use crate::repository::Repository;
-use crate::{layout, marks, objects};
+use crate::{layout, marks, merge};
 
 pub(super) fn sweep(
     repository: &Arc<Repository>,
@@ -43,7 +41,7 @@ pub(super) fn sweep(
     let mut going: Vec<PackBytes> = dead.into_iter().chain(copied.whole).collect();
     going.sort();
     let mut ids: BTreeSet<PackId> = going.iter().map(|pack| pack.id).collect();
-    unindex(repository, index, &mut ids, view.at, clock, report)?;
+    let unindexed = unindex(repository, index, &mut ids, view.at, clock, report)?;
     going.retain(|pack| ids.contains(&pack.id));
     for pack in &going {
         repository.store().delete(&layout::pack(&pack.id))?;
@@ -52,28 +50,42 @@ pub(super) fn sweep(
         watch(PruneStep::Pack(pack.size))?;
     }
     if !going.is_empty() {
-        let at = clock();
+        // The fragments that were replaced go before this mark does.
+        let at = clock().max(unindexed);
         marks::put(repository, ids.into_iter().collect(), Stage::Gone, at, at, &options.host)?;
     }
     Ok(())
 }
 
-/// Takes packs out of every fragment, and then out of the index. Packs in a fragment that cannot be read stay: they leave
-/// `going`.
+/// Takes packs out of every fragment that counts, and then out of the index. Packs in a fragment that cannot be read stay: they leave
+/// `going`. Gives a time that is not before any that the fragments tell which say so.
 fn unindex(
     repository: &Repository,
     index: &Index,
     going: &mut BTreeSet<PackId>,
-    known: Timestamp,
+    mut known: Timestamp,
     clock: &dyn Fn() -> Timestamp,
     report: &mut PruneReport,
-) -> Result<()> {
-    let mut old: Vec<(FragmentId, Vec<PackInfo>)> = Vec::new();
+) -> Result<Timestamp> {
+    // To copy may have taken long. Which packs go does not age; what else their fragments name does.
+    if !marks::is_fresh(known, clock()) {
+        known = clock();
+        index.sync_at(repository, known)?;
+    }
+    let mut last = known;
     for id in index.fragments_of(going)? {
         match read_fragment(repository, &id) {
-            Ok(fragment) => old.push((id, fragment.packs)),
+            Ok(fragment) => {
+                let staying = fragment.packs.into_iter().filter(|info| !going.contains(&info.id)).collect();
+                let Some(made) = merge::replace(repository, index, &[id], staying, known, clock)? else {
+                    // A fragment that names what others deleted meanwhile would outlive their marks.
+                    let why = "the prune took too long to delete by what it knew; run it again";
+                    return Err(Error::Refused(why.to_owned()));
+                };
+                last = last.max(made);
+            }
             // Another prune was faster; what it put instead is in the next listing, and so are these packs if need be.
-            Err(Error::Store(error)) if error.kind == icecore_store::ErrorKind::NotFound => {}
+            Err(Error::Store(error)) if error.is_not_found() => {}
             Err(error @ Error::Damaged { .. }) => {
                 for pack in index.packs_of(&id)? {
                     going.remove(&pack);
@@ -83,23 +95,6 @@ fn unindex(
             Err(error) => return Err(error),
         }
     }
-    let mut staying: Vec<PackInfo> =
-        old.iter().flat_map(|(_, packs)| packs).filter(|info| !going.contains(&info.id)).cloned().collect();
-    staying.sort_by_key(|info| info.id);
-    staying.dedup_by_key(|info| info.id);
-    // A fragment that names what others deleted meanwhile would outlive their marks.
-    if !old.is_empty() && !marks::is_young(Some(known), clock()) {
-        return Err(Error::Refused("the prune took too long to delete by what it knew; run it again".to_owned()));
-    }
-    let supersedes: Vec<FragmentId> = old.iter().map(|(id, _)| *id).collect();
-    for packs in staying.chunks(PACKS_PER_FRAGMENT) {
-        let fragment = Fragment { packs: packs.to_vec(), supersedes: supersedes.clone() };
-        let (id, _) = objects::put_fragment(repository, &fragment.encode())?;
-        index.insert_fragment(&id, packs)?;
-    }
-    for id in &supersedes {
-        repository.store().delete(&layout::fragment(id))?;
-    }
-    index.drop_fragments(&supersedes)?;
-    index.unindex(going)
+    index.unindex(going)?;
+    Ok(last)
 }

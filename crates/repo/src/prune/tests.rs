@@ -4,6 +4,7 @@ mod crash;
 mod economy;
 mod holes;
 mod interleavings;
+mod merging;
 mod stale;
 
 use std::collections::{BTreeSet, HashSet};
@@ -119,6 +120,10 @@ impl Place {
         let store = Arc::new(MemoryStore::new());
         small_repository(&store, &secret(1));
         Self { store, room: tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap() }
+    }
+
+    fn packs(&self) -> u64 {
+        keys(&*self.store, layout::PACKS).len() as u64
     }
 
     fn host(&self, name: &str, now: Timestamp) -> Host {

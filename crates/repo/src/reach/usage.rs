@@ -151,7 +151,7 @@ fn missing(connection: &Connection) -> rusqlite::Result<Option<(ChunkId, u64)>> 
     // Not UNION, which would make a tree of all ids in memory.
     let sql = "SELECT min(id), count(*) FROM (SELECT id FROM main.chunks UNION ALL
             SELECT b.id FROM main.blocks b WHERE NOT EXISTS(SELECT 1 FROM main.chunks m WHERE m.id = b.id)) n
-        WHERE NOT EXISTS(SELECT 1 FROM idx.chunks c WHERE c.id = n.id)";
+        WHERE NOT EXISTS(SELECT 1 FROM idx.chunks c JOIN idx.frames f ON f.frame = c.frame WHERE c.id = n.id)";
     connection.query_row(sql, [], |row| match row.get(1)? {
         0_u64 => Ok(None),
         count => Ok(Some((crate::index::id(row, 0, ChunkId::from_slice)?, count))),

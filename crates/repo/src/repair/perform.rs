@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use icecore_format::fragment::Fragment;
 use icecore_format::id::{FragmentId, PackId, SnapshotId};
 use icecore_format::manifest::BlockSink;
 use icecore_format::pack::PackKind;
@@ -19,7 +18,7 @@ use crate::index::{Index, PACKS_PER_FRAGMENT, publish, read_fragment};
 use crate::reader::read_footer;
 use crate::repository::Repository;
 use crate::session::{Closed, Written};
-use crate::{layout, objects};
+use crate::{layout, merge, objects};
 
 /// A corrected snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +68,8 @@ pub fn perform(
     forget_pruned(index, plan)?;
     adopt(repository, index, plan, watch, &mut repaired)?;
     let (damaged, session) = salvage(repository, index, plan, options, watch, &mut repaired)?;
-    for fragment in &plan.fragments {
-        watch(CheckStep::Block)?;
-        repaired.fragments += u64::from(write_anew(repository, index, fragment, &gone)?);
+    if !plan.fragments.is_empty() {
+        repaired.fragments = write_anew(repository, index, &plan.fragments, &gone, options, watch)?;
     }
     for id in damaged {
         set_aside(repository, &layout::pack(&id), &mut repaired)?;
@@ -170,22 +168,35 @@ fn salvage(
     }
 }
 
-/// Puts a fragment that names what this one names, without the packs that are `gone`, and then deletes this one.
-fn write_anew(repository: &Repository, index: &Index, id: &FragmentId, gone: &[PackId]) -> Result<bool> {
-    let fragment = match read_fragment(repository, id) {
-        Ok(fragment) => fragment,
-        // Merged or rewritten meanwhile.
-        Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    let packs: Vec<_> = fragment.packs.into_iter().filter(|info| !gone.contains(&info.id)).collect();
-    if !packs.is_empty() {
-        let fragment = Fragment { packs, supersedes: vec![*id] };
-        let (new, _) = objects::put_fragment(repository, &fragment.encode())?;
-        index.insert_fragment(&new, &fragment.packs)?;
+/// Puts fragments that name what these name, without the packs that are `gone`, in their place; gives how many.
+fn write_anew(
+    repository: &Repository,
+    index: &Index,
+    fragments: &[FragmentId],
+    gone: &[PackId],
+    options: RepairOptions<'_>,
+    watch: Watch<'_>,
+) -> Result<u64> {
+    // To salvage may have taken long.
+    let known = (options.clock)();
+    index.sync_at(repository, known)?;
+    let standing = index.fragments()?;
+    let mut written = 0;
+    // What was merged or rewritten meanwhile is for the next repair.
+    for id in fragments.iter().filter(|id| standing.contains(id)) {
+        watch(CheckStep::Block)?;
+        let fragment = match read_fragment(repository, id) {
+            Ok(fragment) => fragment,
+            Err(Error::Store(error)) if error.is_not_found() => continue,
+            Err(error) => return Err(error),
+        };
+        let staying = fragment.packs.into_iter().filter(|info| !gone.contains(&info.id)).collect();
+        if merge::replace(repository, index, &[*id], staying, known, &|| (options.clock)())?.is_none() {
+            return Err(Error::Refused("writing the fragments anew took too long; run it again".to_owned()));
+        }
+        written += 1;
     }
-    repository.store().delete(&layout::fragment(id))?;
-    Ok(true)
+    Ok(written)
 }
 
 /// Moves an object below `damaged/`: the copy is durable before the object goes.

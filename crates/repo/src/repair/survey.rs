@@ -1,6 +1,6 @@
 //! What stands in the store, and what of it is whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -13,7 +13,7 @@ use super::packs::{Examined, Examiner};
 use super::{DamagedPack, DamagedRecord, Plan, RepairOptions};
 use crate::check::{CheckStep, Finding, Watch};
 use crate::error::{Error, Result};
-use crate::index::{Index, read_fragment};
+use crate::index::{Index, list_fragments, read_fragment};
 use crate::repository::Repository;
 use crate::{catalogue, layout};
 
@@ -131,19 +131,15 @@ struct Named {
 }
 
 fn fragments(repository: &Repository, plan: &mut Plan) -> Result<BTreeMap<PackId, Named>> {
-    let mut ids = Vec::new();
-    repository.store().list(layout::FRAGMENTS, &mut |listed| {
-        match layout::id_of::<FragmentId>(&listed.key).filter(|id| layout::fragment(id) == listed.key) {
-            Some(id) => ids.push(id),
-            None => foreign(&listed.key, plan),
-        }
-        Ok(())
-    })?;
-    ids.sort();
     let mut named: BTreeMap<PackId, Named> = BTreeMap::new();
-    for id in ids {
+    let mut replaced: HashSet<FragmentId> = HashSet::new();
+    for (id, _) in list_fragments(repository, &mut |key| foreign(key, plan))? {
+        if replaced.contains(&id) {
+            continue;
+        }
         match read_fragment(repository, &id) {
             Ok(fragment) => {
+                replaced.extend(fragment.replaced());
                 for info in fragment.packs {
                     named.entry(info.id).or_insert(Named { size: info.size, by: Vec::new() }).by.push(id);
                 }
@@ -154,6 +150,12 @@ fn fragments(repository: &Repository, plan: &mut Plan) -> Result<BTreeMap<PackId
             Err(error) => return Err(error),
         }
     }
+    // One that was written anew is smaller than what it replaces, which was read before.
+    named.retain(|_, known| {
+        known.by.retain(|id| !replaced.contains(id));
+        !known.by.is_empty()
+    });
+    plan.damaged_fragments.retain(|(id, _)| !replaced.contains(id));
     Ok(named)
 }
 

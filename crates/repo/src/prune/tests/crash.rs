@@ -50,11 +50,11 @@ impl History {
     }
 }
 
-fn in_memory() -> TempDir {
+pub(super) fn in_memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-fn copied(store: &MemoryStore) -> MemoryStore {
+pub(super) fn copied(store: &MemoryStore) -> MemoryStore {
     let copy = MemoryStore::new();
     for key in keys(store, "") {
         copy.put(&key, &[&store.get(&key).unwrap()]).unwrap();
