@@ -345,7 +345,8 @@ impl Lookup {
 
     /// Whether some pack, marked or not, holds the chunk with this length.
     pub(crate) fn holds(&self, chunk: &ChunkId, len: u32) -> Result<bool> {
-        let find = self.connection.prepare_cached("SELECT 1 FROM chunks JOIN frames USING(frame) WHERE id = ? AND len = ?");
+        let find =
+            self.connection.prepare_cached("SELECT 1 FROM chunks JOIN frames USING(frame) WHERE id = ? AND len = ?");
         let found = find.and_then(|mut find| find.exists(params![chunk.as_bytes(), len]));
         found.map_err(|source| self.fail(source))
     }
