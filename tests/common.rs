@@ -2,6 +2,7 @@
 
 mod compare;
 mod content;
+pub mod schema;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -286,11 +287,12 @@ impl Outcome {
         self
     }
 
-    /// Its stdout as one JSON document with a version.
+    /// Its stdout as one JSON document with a version, which is as documented.
     #[track_caller]
     pub fn json(&self) -> Value {
         let document: Value = serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"));
         assert_eq!(document["version"], 1, "{self}");
+        schema::check(&document);
         document
     }
 }

@@ -1,6 +1,7 @@
 //! The one integration test binary.
 
 mod bad_input;
+mod browse;
 mod check;
 mod cli;
 mod common;
@@ -12,6 +13,7 @@ mod forget;
 mod known;
 mod large;
 mod layering;
+mod manual;
 mod prune;
 mod real_tree;
 mod restore;

@@ -17,7 +17,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::backup::{BackupArgs, Compression, InitArgs};
-pub use self::browse::{LsArgs, ShowArgs, SnapshotsArgs};
+pub use self::browse::{
+    CatArgs, DiffArgs, FindArgs, HistoryArgs, KindArg, LsArgs, ShowArgs, SnapshotFilter, SnapshotsArgs, TagArgs,
+};
 pub use self::care::{CheckArgs, CopyArgs, ForgetArgs, PruneArgs, RepairArgs, StatsArgs};
 pub use self::config::{ConfigCommand, SystemdArgs};
 pub use self::instance::{DiscoverArgs, InstanceCommand, InstanceStatusArgs, InstanceThawArgs, TestFreezeArgs};
@@ -72,6 +74,9 @@ pub struct Global {
     /// Say more
     #[arg(long, short, global = true, conflicts_with = "quiet")]
     pub verbose: bool,
+    /// Tell and read times in UTC, not in the local zone
+    #[arg(long, global = true)]
+    pub utc: bool,
     /// Whether to show progress on a terminal
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub progress: ProgressWhen,
@@ -100,6 +105,16 @@ pub enum Command {
     Show(ShowArgs),
     /// List what is in a snapshot
     Ls(LsArgs),
+    /// Print the content of one file of a snapshot
+    Cat(CatArgs),
+    /// Find files in all snapshots at once, and tell in which nights each version stands
+    Find(FindArgs),
+    /// Tell what changed from one snapshot to another, or since a snapshot
+    Diff(DiffArgs),
+    /// List every version of one file
+    History(HistoryArgs),
+    /// Change the tags of snapshots
+    Tag(TagArgs),
     /// Bring back a snapshot or a part of it: elsewhere, in place, or by exchange
     Restore(RestoreArgs),
     /// Delete snapshots by rules or by name; what only they needed becomes free
@@ -126,6 +141,9 @@ pub enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Make the local index anew from the repository
+    #[command(
+        after_help = "Example:\n  icecore rebuild-index                            when the index is wrong or was lost"
+    )]
     RebuildIndex,
     /// Print a script that completes icecore's command lines in a shell
     Completions(CompletionsArgs),
@@ -155,6 +173,11 @@ impl Command {
             Self::Snapshots(_) => "snapshots",
             Self::Show(_) => "show",
             Self::Ls(_) => "ls",
+            Self::Cat(_) => "cat",
+            Self::Find(_) => "find",
+            Self::Diff(_) => "diff",
+            Self::History(_) => "history",
+            Self::Tag(_) => "tag",
             Self::Restore(_) => "restore",
             Self::Forget(_) => "forget",
             Self::Prune(_) => "prune",

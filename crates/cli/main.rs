@@ -45,6 +45,7 @@ fn main() -> ExitCode {
     };
     world::raise_file_limit();
     let world = World::look();
+    time::tell_in(cli.global.utc);
     let mut output = Output::lock(Manner::decide(&cli.global, &world), cli.command.name());
     // Before the configuration is read, which may be broken: an instance that stands still comes first.
     let recovery = Recovery::begin(&cli, &world, &output);
@@ -63,6 +64,11 @@ fn run(cli: &Cli, world: &World, recovery: &Recovery, output: &mut Output) -> Re
         Command::Snapshots(args) => commands::snapshots::run(args, &settings()?, output),
         Command::Show(args) => commands::show::run(args, &settings()?, output),
         Command::Ls(args) => commands::ls::run(args, &settings()?, output),
+        Command::Cat(args) => commands::cat::run(args, &settings()?, output),
+        Command::Find(args) => commands::find::run(args, &settings()?, output),
+        Command::Diff(args) => commands::diff::run(args, &settings()?, output),
+        Command::Tag(args) => commands::tag::run(args, &settings()?, output),
+        Command::History(args) => commands::history::run(args, &settings()?, output),
         Command::Restore(args) => commands::restore::run(args, &settings()?, output),
         Command::Forget(args) => commands::forget::run(args, &settings()?, output),
         Command::Run(args) => commands::run::run(args, &settings()?, output),

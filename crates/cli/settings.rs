@@ -71,13 +71,27 @@ pub struct Manner {
     pub verbose: bool,
     /// Progress is shown.
     pub progress: bool,
+    /// Results go to a terminal.
+    pub terminal: bool,
+    /// They may be coloured.
+    pub colour: bool,
+    /// Columns of that terminal.
+    pub width: Option<usize>,
 }
 
 impl Manner {
     /// Decides how to talk.
     pub fn decide(global: &Global, world: &World) -> Self {
         let progress = global.progress == ProgressWhen::Auto && world.watched && !global.quiet && !global.json;
-        Self { json: global.json, quiet: global.quiet, verbose: global.verbose, progress }
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            progress,
+            terminal: world.terminal,
+            colour: world.terminal && world.colour && !global.json,
+            width: world.width.filter(|_| world.terminal),
+        }
     }
 }
 

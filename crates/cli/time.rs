@@ -1,8 +1,23 @@
 //! The clock, and times as people write and read them: local.
 
+use std::sync::OnceLock;
+
 use icecore_engine::entry::Timestamp;
 use jiff::civil;
 use jiff::tz::TimeZone;
+
+/// The zone that times are told and read in.
+static ZONE: OnceLock<TimeZone> = OnceLock::new();
+
+/// Decides once in which zone times are told and read: UTC or the local one.
+pub fn tell_in(utc: bool) {
+    // Whoever comes second finds it decided.
+    let _ = ZONE.set(if utc { TimeZone::UTC } else { TimeZone::system() });
+}
+
+fn told() -> TimeZone {
+    ZONE.get_or_init(TimeZone::system).clone()
+}
 
 /// The time now.
 pub fn now() -> Timestamp {
@@ -12,22 +27,27 @@ pub fn now() -> Timestamp {
 /// Reads a time: a date (its end is meant, so that a snapshot of that day counts), a date and a time in the local zone, or
 /// RFC 3339 with an offset.
 pub fn parse(text: &str) -> Option<Timestamp> {
-    parse_in(text, &TimeZone::system())
+    parse_in(text, &told(), civil::Time::MAX)
 }
 
-/// The zone that days and hours are told in.
+/// The same, where a date means its beginning.
+pub fn parse_start(text: &str) -> Option<Timestamp> {
+    parse_in(text, &told(), civil::Time::MIN)
+}
+
+/// The zone in which days and weeks begin.
 pub fn zone() -> TimeZone {
     TimeZone::system()
 }
 
-fn parse_in(text: &str, zone: &TimeZone) -> Option<Timestamp> {
+fn parse_in(text: &str, zone: &TimeZone, of_date: civil::Time) -> Option<Timestamp> {
     let text = text.trim();
     if let Ok(instant) = text.parse::<jiff::Timestamp>() {
         return Some(from_jiff(instant));
     }
     let is_date = text.len() <= "2026-11-20".len();
     let local = if is_date {
-        text.parse::<civil::Date>().ok()?.to_datetime(civil::Time::MAX)
+        text.parse::<civil::Date>().ok()?.to_datetime(of_date)
     } else {
         text.parse::<civil::DateTime>().ok()?
     };
@@ -36,7 +56,7 @@ fn parse_in(text: &str, zone: &TimeZone) -> Option<Timestamp> {
 
 /// A time as people read it: local, to the second.
 pub fn local(time: Timestamp) -> String {
-    local_in(time, &TimeZone::system())
+    local_in(time, &told())
 }
 
 /// From one time to a later one, in milliseconds; negative if a clock was set back in between.
@@ -84,7 +104,7 @@ mod tests {
     }
 
     fn parsed(text: &str) -> Option<String> {
-        parse_in(text, &zone()).and_then(rfc3339)
+        parse_in(text, &zone(), civil::Time::MAX).and_then(rfc3339)
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The one look at the world: environment, user, host, terminal. Nothing else of the program asks for them.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, stderr, stdin};
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::path::PathBuf;
 
 use icecore_source::Names;
@@ -36,6 +36,12 @@ pub struct World {
     pub can_ask: bool,
     /// Somebody may be watching stderr.
     pub watched: bool,
+    /// Stdout is a terminal.
+    pub terminal: bool,
+    /// Nobody forbids colours: `NO_COLOR` is not set, and the terminal is not a dumb one.
+    pub colour: bool,
+    /// Columns of the terminal.
+    pub width: Option<usize>,
 }
 
 impl World {
@@ -55,6 +61,9 @@ impl World {
             state_home: base_directory("XDG_STATE_HOME").or_else(|| below_home(".local/state")),
             can_ask: stdin().is_terminal() && stderr().is_terminal(),
             watched: stderr().is_terminal(),
+            terminal: stdout().is_terminal(),
+            colour: variable("NO_COLOR").is_none() && variable("TERM").is_some_and(|term| term != "dumb"),
+            width: terminal_size::terminal_size().map(|(columns, _)| usize::from(columns.0)),
         }
     }
 }

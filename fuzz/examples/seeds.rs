@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use icecore_format::annotation::{Annotation, Proof, ProofVerdict, TagChange};
 use icecore_format::config::Config;
 use icecore_format::entry::{Class, Content, Entry, File, Meta, Node, Piece, Timestamp, Xattr};
 use icecore_format::fragment::Fragment;
@@ -38,6 +39,12 @@ fn main() {
     save("mark", "waiting", &Mark { packs, stage: Stage::Waiting, at: TIME, until, host: "host".into() }.encode());
     let record = SessionRecord { host: "host".into(), pid: 1, started: TIME, seen: until, instance: "cust01".into() };
     save("session", "record", &record.encode());
+    let tags = TagChange { clear: false, remove: vec!["draft".into()], add: vec!["release".into()] };
+    let proof = Proof { began: TIME, verdict: ProofVerdict::Ok, seconds: 60, message: "gfix".into() };
+    let (host, user) = ("host".into(), "user".into());
+    let snapshot = SnapshotId::from_bytes([1; 32]);
+    let said = Annotation { snapshot, at: until, host, user, tags: Some(tags), proof: Some(proof) };
+    save("annotation", "tags-and-proof", &said.encode());
     save("key", "pack", b"packs/3f/3f5a0c");
     save("key", "config", b"config");
 }

@@ -103,7 +103,7 @@ fn plant(leaf: &[u8], entries: u64) -> Stored {
         corrects: None,
         origin: None,
     };
-    Stored { id: SnapshotId::from_bytes([7; 32]), snapshot }
+    Stored { id: SnapshotId::from_bytes([7; 32]), snapshot, notes: Default::default() }
 }
 
 /// Something outside that must stay, and a target with ways to it under the names that inputs like to have.

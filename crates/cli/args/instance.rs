@@ -10,6 +10,7 @@ use super::values::threads;
 #[command(after_help = INSTANCE_HELP)]
 pub enum InstanceCommand {
     /// List the configured instances
+    #[command(after_help = "Example:\n  icecore instance list --json")]
     List,
     /// Ask whether instances are frozen; all of them if none is named
     Status(InstanceStatusArgs),

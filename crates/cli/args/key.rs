@@ -12,6 +12,7 @@ Examples:
   icecore key remove 3f2a9c1e")]
 pub enum KeyCommand {
     /// List the keys
+    #[command(after_help = "Example:\n  icecore key list")]
     List,
     /// Add a key with a password of its own
     Add(KeyAddArgs),

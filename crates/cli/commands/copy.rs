@@ -61,7 +61,7 @@ pub fn run(args: &CopyArgs, settings: &Settings, output: &mut Output) -> Result<
             "seconds": begun.elapsed().as_secs_f64(),
         }))?;
     } else {
-        for Stored { id, snapshot } in planned.iter().copied() {
+        for Stored { id, snapshot, .. } in planned.iter().copied() {
             let (instance, taken) = (human::printable(&snapshot.instance), time::local(snapshot.taken));
             writeln!(output, "snapshot {} of {instance}, taken {taken}: would be copied", id.short())?;
         }

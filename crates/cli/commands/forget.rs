@@ -59,6 +59,14 @@ fn decide(args: &ForgetArgs, settings: &Settings, catalogue: &Catalogue, now: Ti
         return named(args, catalogue, now);
     }
     let policy = policy(args)?;
+    if !policy.tags.is_empty()
+        && let Some(damage) = catalogue.unclear.first()
+    {
+        return Err(Error::Refused(format!(
+            "nothing was forgotten: {damage}, and it may be what gives a snapshot a tag of --keep-tag; `icecore check` \
+             tells what to do"
+        )));
+    }
     if !policy.is_empty() {
         let chosen = filter(args, catalogue, |_| true);
         return Ok(retention::plan(&policy, &chosen, &catalogue.snapshots, now, &zone, args.force));

@@ -1,16 +1,17 @@
 //! `icecore ls`: what is in a snapshot, printed while it is read.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 
+use icecore_engine::browse;
 use icecore_engine::entry::{Entry, Node};
 use icecore_engine::snapshot::Snapshot;
-use icecore_engine::{Error as EngineError, browse};
+use serde_json::Map;
 
 use super::{catalogue, find, open};
 use crate::args::LsArgs;
 use crate::error::Result;
 use crate::exit::Code;
+use crate::output::stream::Stream;
 use crate::output::{Output, human, json};
 use crate::settings::Settings;
 use crate::time;
@@ -21,79 +22,14 @@ pub fn run(args: &LsArgs, settings: &Settings, output: &mut Output) -> Result<Co
     let catalogue = catalogue(&opened.archive, output)?;
     let (snapshot, path) = browse::split_path(args.target.as_encoded_bytes());
     let stored = find(&catalogue, &String::from_utf8_lossy(snapshot))?;
-    let mut printer = Printer::new(args, &stored.snapshot, output);
-    let mut failed = None;
+    let mut stream = Stream::new(output, "entries");
     let listed = browse::ls(&opened.archive, stored, &path, args.recursive, &mut |entry| {
-        failed = printer.print(&entry).err();
-        // Nobody reads on, or nothing can be written: the rest need not be looked up.
-        if failed.is_some() || printer.output.is_unread() { Err(EngineError::Interrupted) } else { Ok(()) }
+        let line = || if args.long { long(&entry, &stored.snapshot, args.human) } else { short(&entry) };
+        stream.push(line, || json::entry(&entry).into())
     });
-    match (failed, listed) {
-        (Some(error), _) => Err(error.into()),
-        (None, Err(EngineError::Interrupted)) if printer.output.is_unread() => Ok(Code::Done),
-        (None, Err(error)) => {
-            printer.abandon()?;
-            Err(error.into())
-        }
-        (None, Ok(())) => {
-            printer.finish(&stored.id.to_string())?;
-            Ok(Code::Done)
-        }
-    }
-}
-
-/// Prints entries as lines, or as one JSON document that is never in memory as a whole.
-struct Printer<'a> {
-    args: &'a LsArgs,
-    snapshot: &'a Snapshot,
-    output: &'a mut Output,
-    printed: u64,
-}
-
-impl<'a> Printer<'a> {
-    fn new(args: &'a LsArgs, snapshot: &'a Snapshot, output: &'a mut Output) -> Self {
-        Self { args, snapshot, output, printed: 0 }
-    }
-
-    fn print(&mut self, entry: &Entry) -> io::Result<()> {
-        if self.output.manner().json {
-            self.open_list()?;
-            serde_json::to_writer(&mut *self.output, &json::entry(entry))?;
-        } else {
-            let line = if self.args.long { long(entry, self.snapshot) } else { short(entry) };
-            writeln!(self.output, "{line}")?;
-        }
-        self.printed += 1;
-        Ok(())
-    }
-
-    /// Writes what stands before an entry.
-    fn open_list(&mut self) -> io::Result<()> {
-        if self.printed > 0 {
-            return self.output.write_all(b",\n");
-        }
-        let head = serde_json::Value::Object(self.output.head()).to_string();
-        let open = head.trim_end_matches('}');
-        writeln!(self.output, "{open},\"entries\":[")
-    }
-
-    fn finish(mut self, snapshot: &str) -> io::Result<()> {
-        if !self.output.manner().json {
-            return Ok(());
-        }
-        if self.printed == 0 {
-            self.open_list()?;
-        }
-        writeln!(self.output, "],\"snapshot\":\"{snapshot}\",\"complete\":true}}")
-    }
-
-    /// Ends a document that was begun; the error says why it is not complete.
-    fn abandon(self) -> io::Result<()> {
-        if self.output.manner().json && self.printed > 0 {
-            writeln!(self.output, "],\"complete\":false}}")?;
-        }
-        Ok(())
-    }
+    let mut tail = Map::new();
+    tail.insert("snapshot".to_owned(), stored.id.to_string().into());
+    stream.close(listed, tail, "")
 }
 
 fn short(entry: &Entry) -> String {
@@ -101,12 +37,13 @@ fn short(entry: &Entry) -> String {
     format!("{}{mark}", human::path(&entry.path))
 }
 
-fn long(entry: &Entry, snapshot: &Snapshot) -> String {
+fn long(entry: &Entry, snapshot: &Snapshot, human: bool) -> String {
     let meta = &entry.meta;
     let owner = name(meta.uid, &snapshot.users);
     let group = name(meta.gid, &snapshot.groups);
     let size = match &entry.node {
-        Node::File(file) => human::count(file.size),
+        Node::File(file) if !human => human::count(file.size),
+        Node::File(file) => human::bytes(file.size),
         Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => format!("{major},{minor}"),
         _ => "-".to_owned(),
     };
@@ -116,7 +53,8 @@ fn long(entry: &Entry, snapshot: &Snapshot) -> String {
         _ => String::new(),
     };
     let (mode, taken) = (permissions(entry), time::local(meta.mtime));
-    format!("{mode}  {owner:<8} {group:<8} {size:>15}  {taken}  {}{target}", short(entry))
+    let width = if human { 10 } else { 15 };
+    format!("{mode}  {owner:<8} {group:<8} {size:>width$}  {taken}  {}{target}", short(entry))
 }
 
 fn name(id: u32, names: &BTreeMap<u32, String>) -> String {

@@ -1,13 +1,18 @@
 //! The commands, a file each. `run` is what the command line does; what it does it with is public to `demo` as well.
 
 pub mod backup;
+pub mod cat;
 pub mod check;
 pub mod completions;
 pub mod config;
 pub mod copy;
 pub mod demo;
+pub mod diff;
+mod filter;
+pub mod find;
 pub mod forget;
 pub mod guardian;
+pub mod history;
 pub mod init;
 pub mod instance;
 pub mod key;
@@ -21,6 +26,8 @@ pub mod run;
 pub mod show;
 pub mod snapshots;
 pub mod stats;
+pub mod tag;
+mod versions;
 
 use std::num::NonZero;
 use std::thread;
@@ -49,6 +56,7 @@ fn open(settings: &Settings, output: &Output) -> Result<Opened> {
 fn catalogue(archive: &Archive, output: &Output) -> Result<Catalogue> {
     let catalogue = archive.catalogue()?;
     catalogue.damaged.iter().for_each(|damage| output.warn(damage));
+    catalogue.unclear.iter().for_each(|damage| output.warn(format_args!("{damage}; tags may be missing")));
     Ok(catalogue)
 }
 

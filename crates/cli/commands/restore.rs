@@ -174,13 +174,13 @@ fn job<'c>(
 }
 
 /// The repository and its index, which a restore must not touch.
-fn ours(settings: &Settings, archive: &Archive) -> Vec<PathBuf> {
+pub(super) fn ours(settings: &Settings, archive: &Archive) -> Vec<PathBuf> {
     let index = archive.index_path().parent().map(Path::to_owned);
     [settings.place.directory()].into_iter().chain(index).collect()
 }
 
 /// Device and inode of each.
-fn identities(paths: &[PathBuf]) -> Result<Vec<(u64, u64)>> {
+pub(super) fn identities(paths: &[PathBuf]) -> Result<Vec<(u64, u64)>> {
     paths.iter().map(|path| identity(path).map_err(Error::file("look at", path))).collect()
 }
 

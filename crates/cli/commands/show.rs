@@ -20,7 +20,9 @@ pub fn run(args: &ShowArgs, settings: &Settings, output: &mut Output) -> Result<
     let catalogue = catalogue(&opened.archive, output)?;
     let stored = find(&catalogue, &args.snapshot)?;
     if output.manner().json {
-        output.document(json!({ "snapshot": json::full(&stored.id, &stored.snapshot) }))?;
+        let mut document = json::full(&stored.id, &stored.snapshot);
+        document.insert("proof".to_owned(), json::proof(&stored.notes));
+        output.document(json!({ "snapshot": document }))?;
     } else {
         print(stored, output)?;
     }
@@ -28,7 +30,7 @@ pub fn run(args: &ShowArgs, settings: &Settings, output: &mut Output) -> Result<
 }
 
 fn print(stored: &Stored, out: &mut dyn Write) -> io::Result<()> {
-    let Stored { id, snapshot } = stored;
+    let Stored { id, snapshot, notes } = stored;
     writeln!(out, "snapshot {id}")?;
     let mut lines = vec![
         ("instance", human::printable(&snapshot.instance)),
@@ -45,6 +47,14 @@ fn print(stored: &Stored, out: &mut dyn Write) -> io::Result<()> {
     let roots = snapshot.roots.iter();
     lines.extend(roots.map(|root| ("root", format!("{} = {}", human::printable(&root.name), human::path(&root.path)))));
     lines.extend(snapshot.tags.iter().map(|tag| ("tag", human::printable(tag))));
+    lines.extend(notes.proof.as_ref().map(|(proof, host)| {
+        let verdict = json::proof_verdict(proof.verdict);
+        let (began, host) = (time::local(proof.began), human::printable(host));
+        (
+            "proved",
+            format!("{verdict} on {host} at {began}, in {} s: {}", proof.seconds, human::printable(&proof.message)),
+        )
+    }));
     lines.extend(snapshot.excludes.iter().map(|pattern| ("left out", human::printable(pattern))));
     lines.extend(snapshot.protected_until.map(|until| ("protected until", time::local(until))));
     lines.extend(snapshot.corrects.map(|id| ("corrects", format!("the damaged snapshot {}", id.short()))));

@@ -2,38 +2,79 @@
 
 use std::io::{self, Write};
 
-use icecore_engine::Stored;
-use icecore_engine::snapshot::Snapshot;
+use icecore_engine::annotation::ProofVerdict;
+use icecore_engine::snapshot::{Snapshot, Verdict};
+use icecore_engine::{Stored, browse};
 use serde_json::{Value, json};
 
-use super::{catalogue, open};
-use crate::args::SnapshotsArgs;
+use super::{catalogue, filter, open};
+use crate::args::{SnapshotFilter, SnapshotsArgs};
 use crate::error::Result;
 use crate::exit::Code;
 use crate::output::human::{self, Align, Table};
 use crate::output::{Output, json};
-use crate::settings::Settings;
+use crate::settings::{Manner, Settings};
 use crate::time;
 
 /// Runs the command.
 pub fn run(args: &SnapshotsArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
     let opened = open(settings, output)?;
     let catalogue = catalogue(&opened.archive, output)?;
-    let wanted = |stored: &&Stored| args.instance.as_ref().is_none_or(|name| *name == stored.snapshot.instance);
-    let chosen: Vec<_> = catalogue.snapshots.iter().filter(wanted).collect();
+    let by_verdict = |stored: &&Stored| {
+        args.verdicts.is_empty() || args.verdicts.iter().any(|verdict| verdict.is(stored.snapshot.verdict))
+    };
+    let mut chosen: Vec<_> = filter::chosen(&SnapshotFilter { last: None, ..args.filter.clone() }, &catalogue)?;
+    chosen.retain(by_verdict);
+    if let Some(last) = args.filter.last {
+        filter::keep_last(&mut chosen, last);
+    }
     if output.manner().json {
         let snapshots: Vec<Value> = chosen.iter().map(|stored| json::stored(stored).into()).collect();
         output.document(json!({ "snapshots": snapshots, "damaged": catalogue.damaged }))?;
     } else if chosen.is_empty() {
-        output.note("there is no snapshot yet");
+        output.note(filter::nothing(&args.filter, &catalogue));
+    } else if args.tree {
+        tree(&chosen, output)?;
     } else {
-        print(&chosen, output)?;
+        let manner = output.manner();
+        print(&chosen, manner, output)?;
     }
     Ok(Code::partial_if(!catalogue.damaged.is_empty()))
 }
 
+/// Prints the snapshots below their series and months.
+fn tree(snapshots: &[&Stored], out: &mut dyn Write) -> io::Result<()> {
+    for series in browse::series(snapshots.iter().copied()) {
+        let size = human::counted(series.nights.len() as u64, "snapshot", "snapshots");
+        writeln!(out, "{} on {}: {size}", human::printable(series.instance), human::printable(series.host))?;
+        let month = |stored: &Stored| time::local(stored.snapshot.taken).get(..7).unwrap_or_default().to_owned();
+        for nights in series.nights.chunk_by(|a, b| month(a) == month(b)) {
+            let added = nights.iter().map(|stored| stored.snapshot.totals.bytes_added).fold(0, u64::saturating_add);
+            let count = human::counted(nights.len() as u64, "snapshot", "snapshots");
+            writeln!(
+                out,
+                "  {}: {count}, {} added",
+                nights.first().map_or_else(String::new, |first| month(first)),
+                human::bytes(added)
+            )?;
+            let mut table = Table::bare([Align::Left, Align::Left, Align::Right, Align::Left, Align::Left]);
+            for Stored { id, snapshot, .. } in nights {
+                table.row([
+                    time::local(snapshot.taken),
+                    id.short(),
+                    human::bytes(snapshot.totals.bytes),
+                    verdict(snapshot),
+                    human::printable(&snapshot.tags.join(", ")),
+                ]);
+            }
+            table.print("    ", out)?;
+        }
+    }
+    Ok(())
+}
+
 /// Prints a table of snapshots.
-pub fn print(snapshots: &[&Stored], out: &mut dyn Write) -> io::Result<()> {
+pub fn print(snapshots: &[&Stored], manner: Manner, out: &mut dyn Write) -> io::Result<()> {
     let mut table = Table::new([
         ("id", Align::Left),
         ("instance", Align::Left),
@@ -45,7 +86,8 @@ pub fn print(snapshots: &[&Stored], out: &mut dyn Write) -> io::Result<()> {
         ("window", Align::Right),
         ("tags", Align::Left),
     ]);
-    for Stored { id, snapshot } in snapshots {
+    for stored in snapshots {
+        let Stored { id, snapshot, .. } = stored;
         table.row([
             id.short(),
             human::printable(&snapshot.instance),
@@ -57,8 +99,16 @@ pub fn print(snapshots: &[&Stored], out: &mut dyn Write) -> io::Result<()> {
             window(snapshot),
             human::printable(&snapshot.tags.join(", ")),
         ]);
+        match &stored.notes.proof {
+            Some((proof, _)) if proof.verdict == ProofVerdict::Failed => table.mark(human::BAD),
+            _ if snapshot.verdict == Verdict::Fuzzy || snapshot.problem_count > 0 => table.mark(human::DOUBTFUL),
+            _ => {}
+        }
     }
-    table.print("", out)
+    if snapshots.iter().any(|stored| stored.notes.proof.is_some()) {
+        table.column("proved", Align::Left, snapshots.iter().map(|stored| proved(stored)));
+    }
+    table.fit(manner.width).coloured(manner.colour).print("", out)
 }
 
 fn verdict(snapshot: &Snapshot) -> String {
@@ -74,6 +124,14 @@ fn verdict(snapshot: &Snapshot) -> String {
         parts.push(human::counted(snapshot.problem_count, "problem", "problems"));
     }
     parts.join(", ")
+}
+
+/// When it was last tried, and if that failed.
+fn proved(stored: &Stored) -> String {
+    stored.notes.proof.as_ref().map_or_else(String::new, |(proof, _)| match proof.verdict {
+        ProofVerdict::Ok => time::local(proof.began),
+        ProofVerdict::Failed => format!("FAILED {}", time::local(proof.began)),
+    })
 }
 
 /// How long it was frozen.

@@ -1,8 +1,11 @@
 //! Numbers, paths and tables as people read them.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use anstyle::{AnsiColor, Style};
 use icecore_engine::snapshot::Receipt;
 
 /// Bytes in binary units: `0 B`, `1023 B`, `1.00 KiB`, `12.3 MiB`, `345 GiB`.
@@ -91,6 +94,23 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// The head of a table.
+const HEAD: Style = Style::new().bold();
+
+/// What should be looked at.
+pub const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
+
+/// What is bad, or gone.
+pub const BAD: Style = AnsiColor::Red.on_default();
+
+/// What is good, or has come.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+
+/// A text in a style, if colours may be used.
+pub fn paint(text: &str, style: Style, colour: bool) -> Cow<'_, str> {
+    if colour && style != Style::new() { format!("{style}{text}{style:#}").into() } else { text.into() }
+}
+
 /// Which side of a column the text stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
@@ -105,13 +125,58 @@ pub enum Align {
 pub struct Table {
     columns: Vec<Align>,
     rows: Vec<Vec<String>>,
+    width: Option<usize>,
+    /// How rows are marked, by their numbers; nothing is coloured without `colour`.
+    marked: BTreeMap<usize, Style>,
+    colour: bool,
 }
+
+/// Between two columns.
+const GAP: usize = 2;
+
+/// A column of words is not made narrower than this.
+const NARROW: usize = 8;
 
 impl Table {
     /// Begins a table with its head.
     pub fn new<const N: usize>(columns: [(&str, Align); N]) -> Self {
         let head = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
-        Self { columns: columns.iter().map(|(_, align)| *align).collect(), rows: vec![head] }
+        Self {
+            columns: columns.iter().map(|(_, align)| *align).collect(),
+            rows: vec![head],
+            width: None,
+            marked: BTreeMap::from([(0, HEAD)]),
+            colour: false,
+        }
+    }
+
+    /// Begins a table without a head.
+    pub fn bare<const N: usize>(columns: [Align; N]) -> Self {
+        Self { columns: columns.into(), rows: Vec::new(), width: None, marked: BTreeMap::new(), colour: false }
+    }
+
+    /// Adds a column with its head and a cell for each row.
+    pub fn column(&mut self, head: &str, align: Align, cells: impl Iterator<Item = String>) {
+        self.columns.push(align);
+        let cells = [head.to_owned()].into_iter().chain(cells).chain(std::iter::repeat_with(String::new));
+        self.rows.iter_mut().zip(cells).for_each(|(row, cell)| row.push(cell));
+    }
+
+    /// Marks the last row.
+    pub fn mark(&mut self, style: Style) {
+        self.marked.insert(self.rows.len().saturating_sub(1), style);
+    }
+
+    /// Shows marks and the head in colour.
+    pub fn coloured(mut self, colour: bool) -> Self {
+        self.colour = colour;
+        self
+    }
+
+    /// Makes it no wider than so many columns of a terminal, if words can be cut short for it.
+    pub fn fit(mut self, width: Option<usize>) -> Self {
+        self.width = width;
+        self
     }
 
     /// Adds a row.
@@ -122,20 +187,46 @@ impl Table {
 
     /// Prints it, each row behind `indent`.
     pub fn print(&self, indent: &str, out: &mut dyn Write) -> io::Result<()> {
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<_> = (0..self.columns.len()).map(width).collect();
-        for row in &self.rows {
+        let widths = self.widths(indent.chars().count());
+        for (number, row) in self.rows.iter().enumerate() {
             let mut line = indent.to_owned();
             for ((cell, align), width) in row.iter().zip(&self.columns).zip(&widths) {
+                let cell = shortened(cell, *width);
                 match align {
                     Align::Left => line.push_str(&format!("{cell:<width$}  ")),
                     Align::Right => line.push_str(&format!("{cell:>width$}  ")),
                 }
             }
-            writeln!(out, "{}", line.trim_end())?;
+            let style = self.marked.get(&number).copied().unwrap_or_default();
+            writeln!(out, "{}", paint(line.trim_end(), style, self.colour))?;
         }
         Ok(())
     }
+}
+
+impl Table {
+    /// The width of each column; the widest columns of words give way first.
+    fn widths(&self, indent: usize) -> Vec<usize> {
+        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let mut widths: Vec<_> = (0..self.columns.len()).map(width).collect();
+        let Some(room) = self.width else { return widths };
+        let gaps = indent + GAP * widths.len().saturating_sub(1);
+        while widths.iter().sum::<usize>() + gaps > room {
+            let words =
+                (0..widths.len()).filter(|column| self.columns[*column] == Align::Left && widths[*column] > NARROW);
+            let Some(widest) = words.max_by_key(|column| widths[*column]) else { break };
+            widths[widest] -= 1;
+        }
+        widths
+    }
+}
+
+/// A text of at most so many characters; what is left out is marked.
+fn shortened(text: &str, width: usize) -> Cow<'_, str> {
+    if text.chars().count() <= width {
+        return text.into();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect::<String>().into()
 }
 
 /// Prints `name  value` lines, the values below each other.
@@ -183,6 +274,35 @@ mod tests {
         assert_eq!(path(b"new\nline\x1b[2J"), "new\\nline\\u{1b}[2J");
         assert_eq!(path(b"a\xff\xfeb\\"), "a\\xff\\xfeb\\\\");
         assert_eq!(printable("a\x07b"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal_as_far_as_words_can_be_cut() {
+        let mut table = Table::new([("name", Align::Left), ("size", Align::Right), ("why", Align::Left)]);
+        table.row(["a name of twenty-two c".into(), "1,000,000".into(), "because of a reason".into()]);
+        for (width, expected) in [(60, "a name of twenty-two c"), (45, "a name of twen…"), (10, "a name …")] {
+            let mut out = Vec::new();
+            table.width = Some(width);
+            table.print("", &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.contains(&format!("\n{expected}  ")) && text.contains("1,000,000"), "{text}");
+            assert!(width == 10 || text.lines().all(|line| line.chars().count() <= width), "{text}");
+        }
+    }
+
+    #[test]
+    fn colours_stand_around_what_is_aligned() {
+        let mut table = Table::new([("name", Align::Left), ("size", Align::Right)]);
+        table.row(["a".into(), "10".into()]);
+        table.mark(BAD);
+        let printed = |table: &Table| {
+            let mut out = Vec::new();
+            table.print("", &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(printed(&table), "name  size\na       10\n");
+        let coloured = printed(&table.coloured(true));
+        assert_eq!(coloured, "\u{1b}[1mname  size\u{1b}[0m\n\u{1b}[31ma       10\u{1b}[0m\n");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The records as programs read them. Times are RFC 3339 in UTC, sizes bytes, ids 64 digits.
 
-use icecore_engine::Stored;
+use icecore_engine::annotation::ProofVerdict;
 use icecore_engine::entry::{Entry, Node, Timestamp};
 use icecore_engine::id::SnapshotId;
 use icecore_engine::snapshot::{Origin, Problem, ProblemKind, Receipt, Snapshot, ThawedBy, Totals, Verdict};
+use icecore_engine::{Notes, Stored};
 use serde_json::{Map, Value, json};
 
 use crate::exit::Sorted;
@@ -43,7 +44,30 @@ pub fn created(created: &Created) -> Value {
 
 /// What a list says of a snapshot.
 pub fn stored(stored: &Stored) -> Map<String, Value> {
-    snapshot(&stored.id, &stored.snapshot)
+    let mut object = snapshot(&stored.id, &stored.snapshot);
+    object.insert("proof".to_owned(), proof(&stored.notes));
+    object
+}
+
+/// What came of the last attempt to use a snapshot; `null` if there was none.
+pub fn proof(notes: &Notes) -> Value {
+    notes.proof.as_ref().map_or(Value::Null, |(proof, host)| {
+        json!({
+            "began": time(proof.began),
+            "verdict": proof_verdict(proof.verdict),
+            "seconds": proof.seconds,
+            "host": host,
+            "message": proof.message,
+        })
+    })
+}
+
+/// The word for what came of it.
+pub fn proof_verdict(verdict: ProofVerdict) -> &'static str {
+    match verdict {
+        ProofVerdict::Ok => "ok",
+        ProofVerdict::Failed => "failed",
+    }
 }
 
 /// What a list says of a snapshot.
@@ -150,27 +174,47 @@ fn receipt(receipt: &Receipt) -> Value {
     })
 }
 
-/// One entry of a snapshot.
-pub fn entry(entry: &Entry) -> Map<String, Value> {
+/// What every entry has, wherever it stands. `owners` are permissions, user and group.
+pub fn entry_head(
+    path: &[u8],
+    kind: &str,
+    (mode, uid, gid): (u32, u32, u32),
+    mtime: Timestamp,
+    links: u32,
+    size: Option<u64>,
+) -> Map<String, Value> {
     let mut object = Map::new();
-    put_path(&mut object, "path", &entry.path);
-    let meta = &entry.meta;
+    put_path(&mut object, "path", path);
     let fields = [
-        ("kind", kind(&entry.node).into()),
-        ("mode", format!("{:04o}", meta.mode).into()),
-        ("uid", meta.uid.into()),
-        ("gid", meta.gid.into()),
-        ("mtime", time(meta.mtime)),
-        ("links", meta.links.into()),
+        ("kind", kind.into()),
+        ("mode", format!("{mode:04o}").into()),
+        ("uid", uid.into()),
+        ("gid", gid.into()),
+        ("mtime", time(mtime)),
+        ("links", links.into()),
     ];
     object.extend(fields.map(|(name, value)| (name.to_owned(), value)));
+    if let Some(size) = size {
+        object.insert("size".to_owned(), size.into());
+    }
+    object
+}
+
+/// One entry of a snapshot.
+pub fn entry(entry: &Entry) -> Map<String, Value> {
+    let meta = &entry.meta;
+    let size = match &entry.node {
+        Node::File(file) => Some(file.size),
+        _ => None,
+    };
+    let owners = (meta.mode, meta.uid, meta.gid);
+    let mut object = entry_head(&entry.path, kind(&entry.node), owners, meta.mtime, meta.links, size);
     match &entry.node {
-        Node::File(file) => drop(object.insert("size".to_owned(), file.size.into())),
         Node::Symlink { target } => put_path(&mut object, "target", target),
         Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => {
             object.insert("device".to_owned(), json!([major, minor]));
         }
-        Node::Directory | Node::Fifo | Node::Socket => {}
+        Node::File(_) | Node::Directory | Node::Fifo | Node::Socket => {}
     }
     if let Some(first) = &entry.link_of {
         put_path(&mut object, "link_of", first);

@@ -3,6 +3,7 @@
 pub mod human;
 pub mod json;
 pub mod progress;
+pub mod stream;
 
 use std::fmt;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write, stderr, stdout};

@@ -10,7 +10,7 @@ use icecore_format::keys::{Role, Secret};
 use icecore_repo::check::names::{self, NamesReport};
 use icecore_repo::check::{self, CheckOptions, CheckReport, CheckStep};
 use icecore_repo::index::{IndexTotals, Rebuilt};
-use icecore_repo::{Catalogue, ChunkReader, Index, Repository, Store, slots};
+use icecore_repo::{Annotations, Catalogue, ChunkReader, Index, Repository, Store, slots};
 
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
@@ -106,7 +106,10 @@ impl Archive {
 
     /// Every snapshot, the oldest first.
     pub fn catalogue(&self) -> Result<Catalogue> {
-        Ok(Catalogue::load(&self.repository, &self.index)?)
+        let annotations = Annotations::load(&self.repository, &self.index)?;
+        let mut catalogue = Catalogue::load(&self.repository, &self.index)?;
+        annotations.apply(&mut catalogue);
+        Ok(catalogue)
     }
 
     /// Totals of what is stored.
@@ -151,5 +154,11 @@ impl Archive {
 
     pub(crate) fn reader(&self) -> Result<ChunkReader> {
         Ok(ChunkReader::new(&self.repository, &self.index)?)
+    }
+
+    /// A reader for a walk over the manifests of so many nights. What each night changed stands in frames of its own, and the
+    /// walk goes through all of them at once, in the order in which they were filled.
+    pub(crate) fn browser(&self, nights: usize) -> Result<ChunkReader> {
+        Ok(self.reader()?.keeping(nights.saturating_mul(2)))
     }
 }

@@ -9,12 +9,22 @@
 //! ```
 //! A series' name goes before an id that begins alike: digits can be added to an id, not to a name.
 
+mod content;
+mod diff;
+mod live;
+mod versions;
+
 use icecore_format::entry::{Entry, Node, PathBytes, Timestamp};
 use icecore_format::manifest::{ManifestReader, ReadError};
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::{Catalogue, Stored};
+
+pub use content::{Printed, cat, content_name, same_content};
+pub use diff::{Change, Differs, Field, diff};
+pub use live::{Job as LiveJob, Live, diff_live};
+pub use versions::{Met, Run, Scope, Series, is_same_version, runs, series, walk};
 
 /// Digits of an id that are enough to try it.
 const MIN_PREFIX: usize = 4;
@@ -34,7 +44,7 @@ pub fn select<'c>(
     if catalogue.snapshots.is_empty() {
         return Err(Error::NotFound("the repository holds no snapshot yet".to_owned()));
     }
-    if let Some(newest) = series(catalogue, text).last() {
+    if let Some(newest) = of_series(catalogue, text).last() {
         return Ok(newest);
     }
     if let Some((name, steps)) = text.rsplit_once('~')
@@ -46,7 +56,7 @@ pub fn select<'c>(
         let time = time.trim_matches('"');
         return match parse_time(time) {
             Some(at) => at_or_before(catalogue, name, at, time),
-            None if series(catalogue, name).is_empty() => Err(unknown(catalogue, text)),
+            None if of_series(catalogue, name).is_empty() => Err(unknown(catalogue, text)),
             None => Err(Error::NotFound(format!(
                 "\"{time}\" is no time: expected one like 2026-11-20 or \"2026-11-20 02:00\""
             ))),
@@ -56,13 +66,13 @@ pub fn select<'c>(
 }
 
 /// The snapshots of a series, the oldest first.
-fn series<'c>(catalogue: &'c Catalogue, name: &str) -> Vec<&'c Stored> {
+fn of_series<'c>(catalogue: &'c Catalogue, name: &str) -> Vec<&'c Stored> {
     let of_name = |stored: &&Stored| name == "latest" || stored.snapshot.instance == name;
     catalogue.snapshots.iter().filter(of_name).collect()
 }
 
 fn before<'c>(catalogue: &'c Catalogue, name: &str, steps: usize) -> Result<&'c Stored> {
-    let of_name = series(catalogue, name);
+    let of_name = of_series(catalogue, name);
     match of_name.iter().rev().nth(steps) {
         Some(stored) => Ok(stored),
         None if of_name.is_empty() => Err(unknown(catalogue, name)),
@@ -74,7 +84,7 @@ fn before<'c>(catalogue: &'c Catalogue, name: &str, steps: usize) -> Result<&'c 
 }
 
 fn at_or_before<'c>(catalogue: &'c Catalogue, name: &str, at: Timestamp, typed: &str) -> Result<&'c Stored> {
-    let of_name = series(catalogue, name);
+    let of_name = of_series(catalogue, name);
     let Some(first) = of_name.first() else {
         return Err(unknown(catalogue, name));
     };
@@ -144,7 +154,7 @@ pub fn split_path(text: &[u8]) -> (&[u8], PathBytes) {
 }
 
 /// A path without empty and `.` components.
-fn clean(path: &[u8]) -> PathBytes {
+pub fn clean(path: &[u8]) -> PathBytes {
     let parts: Vec<_> = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     parts.join(&b'/')
 }

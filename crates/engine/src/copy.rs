@@ -24,7 +24,7 @@ use icecore_format::id::{RepositoryId, SnapshotId};
 use icecore_format::snapshot::{Origin, PROBLEMS_NAMED, Problem, Snapshot, Totals, Verdict};
 use icecore_repo::session::Written;
 use icecore_repo::sign::Who;
-use icecore_repo::{Catalogue, Session, Stored};
+use icecore_repo::{Catalogue, Notes, Session, Stored};
 
 use crate::archive::Archive;
 use crate::backup::close;
@@ -180,7 +180,7 @@ impl<'a> Copying<'a> {
         let id = closed.commit(&snapshot, &job.clock)?;
         progress.stored.fetch_add(written.stored_bytes, Relaxed);
         self.places.insert(origin_of(self.from.id(), stored), self.target.snapshots.len());
-        self.target.snapshots.push(Stored { id, snapshot: snapshot.clone() });
+        self.target.snapshots.push(Stored { id, snapshot: snapshot.clone(), notes: Notes::default() });
         let (missing, missing_count) = (moved.missing, moved.missing_count);
         Ok(Some(Copied { source: stored.id, id, snapshot, missing_count, missing, written }))
     }

@@ -1,6 +1,6 @@
 //! What can go wrong with a story.
 
-use icecore_format::manifest::{ReadError, WriteError};
+use icecore_format::manifest::{ReadError, ReadFault, WriteError};
 
 /// The result of a story.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -116,4 +116,27 @@ pub enum Error {
     /// The story was asked to end.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// An error with its causes, each said once.
+pub(crate) fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Lets a story go on after a block of a manifest could not be read, unless no other could be either.
+pub(crate) fn survive_block(error: ReadError<icecore_repo::Error>) -> Result<()> {
+    match *error.fault {
+        ReadFault::Source(error) if !error.is_damage() => Err(error.into()),
+        _ => Ok(()),
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`annotate`] | tags of snapshots, changed later |
 //! | [`archive`] | an opened repository with its index, and what can be asked of it |
 //! | [`backup`] | live roots → snapshot |
 //! | [`restore`] | snapshot → directory |
@@ -18,6 +19,7 @@
 //!
 //! Nothing here touches the terminal, the environment or a clock.
 
+pub mod annotate;
 pub mod archive;
 pub mod backup;
 pub mod browse;
@@ -41,7 +43,7 @@ pub use forget::Outlook;
 pub use progress::{Phase, Progress};
 
 pub use icecore_format::seal::Entropy;
-pub use icecore_format::{entry, id, keys, snapshot};
+pub use icecore_format::{annotation, entry, id, keys, snapshot};
 pub use icecore_repo::check::{CheckOptions, CheckReport, DamagedFile, Finding};
 pub use icecore_repo::index::IndexTotals;
-pub use icecore_repo::{Catalogue, Error as RepositoryError, Freed, Stored};
+pub use icecore_repo::{Catalogue, Error as RepositoryError, Freed, Notes, Stored};

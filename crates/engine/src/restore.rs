@@ -57,9 +57,8 @@ mod worker;
 use std::path::PathBuf;
 
 use icecore_format::entry::{Node, PathBytes, Timestamp};
-use icecore_format::manifest::{ManifestReader, ReadError, ReadFault};
+use icecore_format::manifest::ManifestReader;
 use icecore_format::snapshot::Problem;
-use icecore_repo::Error as RepoError;
 pub use icecore_source::target::FaultKind;
 
 pub use self::errand::Destination;
@@ -72,7 +71,7 @@ use self::tally::Tally;
 use crate::Stored;
 use crate::archive::Archive;
 use crate::browse;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, survive_block};
 use crate::progress::{Phase, Progress};
 
 /// What to restore, where to, and how.
@@ -332,12 +331,4 @@ fn perform(
         exchange::finish(archive, job, &grounds, &tally)?;
     }
     Ok(tally.into_report())
-}
-
-/// Lets the restore go on after a block of a manifest could not be read, unless no other could be either.
-fn survive_block(error: ReadError<RepoError>) -> Result<()> {
-    match *error.fault {
-        ReadFault::Source(error) if !error.is_damage() => Err(error.into()),
-        _ => Ok(()),
-    }
 }

@@ -123,6 +123,8 @@ ids! {
     MarkId: 32;
     /// Names the record of a session: the BLAKE3 hash of the object's bytes.
     SessionId: 32;
+    /// Names an annotation: the BLAKE3 hash of the object's bytes.
+    AnnotationId: 32;
     /// Names a key slot: the BLAKE3 hash of the object's bytes.
     SlotId: 32;
     /// Names a repository: 32 random bytes drawn when it is created.

@@ -14,12 +14,14 @@
 //! | [`fragment`] | what some packs contain, to fill an index |
 //! | [`manifest`] | the sorted entries of one snapshot in content-defined blocks |
 //! | [`snapshot`] | the record that names a manifest |
+//! | [`annotation`] | what is said of a snapshot after it was taken |
 //! | [`mark`] | which packs will go |
 //! | [`session`] | who writes at this moment |
 //! | [`seal`] | how an object is encrypted and authenticated |
 //! | [`keys`] | credentials and the slots that hold them |
 //! | [`config`] | the first object of a repository |
 
+pub mod annotation;
 pub mod chunk;
 pub mod config;
 pub mod cut;

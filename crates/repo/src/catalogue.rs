@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use icecore_format::id::SnapshotId;
 use icecore_format::snapshot::Snapshot;
 
+use crate::annotations::Notes;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::layout;
@@ -16,8 +17,10 @@ use crate::repository::Repository;
 pub struct Stored {
     /// Its name.
     pub id: SnapshotId,
-    /// Its record.
+    /// Its record; with the tags that annotations give it, where those were applied.
     pub snapshot: Snapshot,
+    /// What else annotations say.
+    pub notes: Notes,
 }
 
 /// Every snapshot, the oldest first.
@@ -27,6 +30,8 @@ pub struct Catalogue {
     pub snapshots: Vec<Stored>,
     /// Objects among them that could not, a sentence each.
     pub damaged: Vec<String>,
+    /// Annotations that could not be read, a sentence each: tags may be missing.
+    pub unclear: Vec<String>,
 }
 
 impl Catalogue {
@@ -62,7 +67,7 @@ impl Catalogue {
                     Err(error) => return Err(error),
                 },
             };
-            catalogue.snapshots.push(Stored { id, snapshot });
+            catalogue.snapshots.push(Stored { id, snapshot, notes: Notes::default() });
         }
         let gone: Vec<_> = cached.into_keys().collect();
         if !opened.is_empty() || !gone.is_empty() {

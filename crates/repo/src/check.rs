@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! snapshots   list them first: whatever a listed one names was durable and named by fragments before
+//! annotations each can be read (I1)
 //! fragments   each can be read (I1); then the index is synchronised
 //! marks       each can be read (I8); what is marked is not read, and may go while this runs
 //! packs       what the index names stands in the store with the right size (I3)
@@ -25,14 +26,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use icecore_format::entry::{PathBytes, Timestamp};
-use icecore_format::id::{PackId, SnapshotId};
+use icecore_format::id::{AnnotationId, PackId, SnapshotId};
 use icecore_store::ErrorKind;
 
 use crate::error::{Error, Result};
 use crate::index::{Index, list_fragments, read_fragment};
 use crate::reader::ChunkReader;
 use crate::repository::Repository;
-use crate::{catalogue, layout, slots};
+use crate::{annotations, catalogue, layout, slots};
 
 /// Findings and damaged files named in a report at most; they are all counted.
 const NAMED: usize = 1000;
@@ -176,6 +177,7 @@ pub fn check(
     let snapshots = list_snapshots(repository, &mut report)?;
     check_slots(repository, &mut report)?;
     check_fragments(repository, &mut report)?;
+    check_annotations(repository, &mut report)?;
     index.sync(repository)?;
     for damage in index.learn_marks(repository)?.damaged {
         let object = damage.split(' ').next().unwrap_or_default().to_owned();
@@ -228,6 +230,30 @@ fn check_slots(repository: &Repository, report: &mut CheckReport) -> Result<()> 
         let object = sentence.split([' ', ':']).next().unwrap_or_default().to_owned();
         let next = "Whoever used this key needs a new one: icecore key add. Then remove the object.";
         report.find("I1", object, sentence, next);
+    }
+    Ok(())
+}
+
+fn check_annotations(repository: &Repository, report: &mut CheckReport) -> Result<()> {
+    let mut ids = Vec::new();
+    repository.store().list(layout::ANNOTATIONS, &mut |listed| {
+        match layout::id_of::<AnnotationId>(&listed.key) {
+            Some(id) => ids.push(id),
+            None => foreign(report, &listed.key),
+        }
+        Ok(())
+    })?;
+    for id in ids {
+        match annotations::read(repository, &id) {
+            Ok(_) => {}
+            // Of a snapshot that was forgotten, and pruned meanwhile.
+            Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => {}
+            Err(error) if error.is_damage() => {
+                let next = "Look at the tags (icecore snapshots), remove the object, and set again what is missing: icecore tag.";
+                report.find("I1", layout::annotation(&id), format!("the annotation cannot be read: {error}"), next);
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

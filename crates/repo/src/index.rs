@@ -14,6 +14,7 @@
 //! frames(frame, pack, ordinal, offset, stored, plain, encoding)
 //! chunks(id, frame, offset, len)          a chunk counts only if its frame is there; those of lost frames are swept later
 //! snapshots(id, record)                   opened records, for instant listing
+//! annotations(id, record)                 opened annotations
 //! marks(id, record)                       prune marks that were read
 //! marked(pack, mark)                      packs that they name: nothing in them counts as stored
 //! dropped(pack)                           packs whose rows went although a fragment may name them: lost or damaged ones; they
@@ -35,7 +36,7 @@ use std::time::Duration;
 
 use icecore_format::entry::Timestamp;
 use icecore_format::frame::Encoding;
-use icecore_format::id::{ChunkId, PackId, RepositoryId, SnapshotId};
+use icecore_format::id::{AnnotationId, ChunkId, PackId, RepositoryId, SnapshotId};
 use icecore_format::pack::{PackInfo, PackKind};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
@@ -71,6 +72,7 @@ CREATE INDEX frames_pack ON frames(pack);
 CREATE TABLE chunks(id BLOB NOT NULL, frame INTEGER NOT NULL, offset INTEGER NOT NULL, len INTEGER NOT NULL,
   PRIMARY KEY(id, frame, offset)) WITHOUT ROWID;
 CREATE TABLE snapshots(id BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE annotations(id BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE marks(id BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE marked(pack BLOB NOT NULL, mark BLOB NOT NULL, PRIMARY KEY(pack, mark)) WITHOUT ROWID;
 CREATE TABLE dropped(pack BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -293,6 +295,29 @@ impl Index {
             }
             for id in drop {
                 transaction.execute("DELETE FROM snapshots WHERE id = ?", [id.as_bytes()])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Opened annotations.
+    pub(crate) fn cached_annotations(&self) -> Result<Vec<(AnnotationId, Vec<u8>)>> {
+        self.read(|connection| {
+            let mut statement = connection.prepare("SELECT id, record FROM annotations")?;
+            let rows = statement.query_map([], |row| Ok((id(row, 0, AnnotationId::from_slice)?, row.get(1)?)))?;
+            rows.collect()
+        })
+    }
+
+    /// Adds opened annotations and drops others.
+    pub(crate) fn cache_annotations(&self, add: &[(AnnotationId, Vec<u8>)], drop: &[AnnotationId]) -> Result<()> {
+        self.write(|transaction| {
+            for (id, record) in add {
+                transaction
+                    .execute("INSERT OR REPLACE INTO annotations VALUES(?, ?)", params![id.as_bytes(), record])?;
+            }
+            for id in drop {
+                transaction.execute("DELETE FROM annotations WHERE id = ?", [id.as_bytes()])?;
             }
             Ok(())
         })

@@ -1,6 +1,6 @@
 //! Where each kind of object stands in the store.
 
-use icecore_format::id::{FragmentId, MarkId, PackId, SessionId, SlotId, SnapshotId};
+use icecore_format::id::{AnnotationId, FragmentId, MarkId, PackId, SessionId, SlotId, SnapshotId};
 use icecore_store::Key;
 
 pub(crate) const PACKS: &str = "packs";
@@ -11,6 +11,7 @@ pub(crate) const DAMAGED: &str = "damaged";
 
 pub(crate) const MARKS: &str = "gc";
 pub(crate) const SESSIONS: &str = "sessions";
+pub(crate) const ANNOTATIONS: &str = "annotations";
 
 fn key(text: String) -> Key {
     // Every caller joins fixed names and hexadecimal digits, which are valid keys.
@@ -49,6 +50,10 @@ pub(crate) fn mark(id: &MarkId) -> Key {
 
 pub(crate) fn session(id: &SessionId) -> Key {
     key(format!("{SESSIONS}/{id}"))
+}
+
+pub(crate) fn annotation(id: &AnnotationId) -> Key {
+    key(format!("{ANNOTATIONS}/{id}"))
 }
 
 /// The id at the end of a key, if it is one.

@@ -9,6 +9,7 @@
 //! | [`parking`] | where frames wait that are not to be compressed now |
 //! | [`reader`] | reading chunks and manifest blocks, each verified |
 //! | [`catalogue`] | the snapshots |
+//! | [`annotations`] | what was said of them later: tags, proofs |
 //! | [`reach`] | who needs what: reference counts over manifest blocks and chunks |
 //! | [`marks`], [`sign`] | what prunes and backups tell each other |
 //! | [`prune`] | deletes what nothing needs |
@@ -16,6 +17,7 @@
 //! | [`check`] | whether everything that was promised is there |
 //! | [`repair`] | what can still be read is made whole again, what is lost is told |
 
+pub mod annotations;
 pub mod catalogue;
 pub mod check;
 pub mod error;
@@ -39,6 +41,7 @@ pub mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use annotations::{Annotations, Notes};
 pub use catalogue::{Catalogue, Stored};
 pub use error::{Error, Result};
 pub use icecore_store::Store;

@@ -1,7 +1,7 @@
 //! Sealed objects by id. An object's name is the BLAKE3 hash of its bytes, so whoever reads one knows that it is the
 //! one that was named, before any key is involved.
 
-use icecore_format::id::{FragmentId, MarkId, SessionId, SnapshotId};
+use icecore_format::id::{AnnotationId, FragmentId, MarkId, SessionId, SnapshotId};
 use icecore_format::seal::{self, Entropy, ObjectKind};
 use icecore_store::{Key, Put, Store};
 
@@ -123,4 +123,15 @@ pub(crate) fn put_session(repository: &Repository, plain: &[u8]) -> Result<Sessi
 
 pub(crate) fn get_session(repository: &Repository, id: &SessionId) -> Result<Vec<u8>> {
     open(repository, ObjectKind::Session, &layout::session(id), id.as_bytes())
+}
+
+pub(crate) fn put_annotation(repository: &Repository, plain: &[u8]) -> Result<AnnotationId> {
+    let (object, hash) = seal(repository, ObjectKind::Annotation, plain)?;
+    let id = AnnotationId::from_bytes(hash);
+    let _: Put = repository.store().put(&layout::annotation(&id), &[&object])?;
+    Ok(id)
+}
+
+pub(crate) fn get_annotation(repository: &Repository, id: &AnnotationId) -> Result<Vec<u8>> {
+    open(repository, ObjectKind::Annotation, &layout::annotation(id), id.as_bytes())
 }

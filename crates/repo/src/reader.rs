@@ -20,6 +20,9 @@ use crate::repository::Repository;
 /// Opened frames that a reader of single chunks keeps: manifest frames are 256 KiB, data frames 1 MiB.
 const FRAMES_KEPT: usize = 16;
 
+/// The most that a reader keeps: of manifest frames 64 MiB.
+const MOST_KEPT: usize = 256;
+
 /// Opened pack headers kept; each saves a read and a key agreement.
 const OPENERS_KEPT: usize = 512;
 
@@ -28,6 +31,7 @@ pub struct ChunkReader {
     repository: Arc<Repository>,
     open_key: OpenKey,
     lookup: Lookup,
+    kept: usize,
     state: RefCell<State>,
 }
 
@@ -51,6 +55,7 @@ impl ChunkReader {
             open_key: repository.open_key()?,
             repository: Arc::clone(repository),
             lookup: index.lookup()?,
+            kept: FRAMES_KEPT,
             state: RefCell::new(State {
                 openers: HashMap::new(),
                 decoder: Decoder::new()?,
@@ -58,6 +63,11 @@ impl ChunkReader {
                 frames: VecDeque::new(),
             }),
         })
+    }
+
+    /// Keeps so many opened frames, within bounds.
+    pub fn keeping(self, frames: usize) -> Self {
+        Self { kept: frames.clamp(FRAMES_KEPT, MOST_KEPT), ..self }
     }
 
     /// Every place where the chunk stands; [`Error::MissingChunk`] if there is none.
@@ -170,7 +180,7 @@ impl ChunkReader {
         self.read_frame(location, &mut plain)?;
         let plain: Arc<[u8]> = plain.into();
         let frames = &mut self.state.borrow_mut().frames;
-        if frames.len() >= FRAMES_KEPT {
+        if frames.len() >= self.kept {
             frames.pop_front();
         }
         frames.push_back((*location, Arc::clone(&plain)));

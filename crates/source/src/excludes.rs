@@ -40,8 +40,25 @@ impl Excludes {
     /// # Errors
     /// The first pattern that cannot be compiled.
     pub fn new(patterns: &[String], files: &[ExcludeFile]) -> Result<Self, ExcludeError> {
+        Self::build(patterns, files, false)
+    }
+
+    /// The same, where upper and lower case are one.
+    ///
+    /// # Errors
+    /// The first pattern that cannot be compiled.
+    pub fn ignoring_case(patterns: &[String]) -> Result<Self, ExcludeError> {
+        Self::build(patterns, &[], true)
+    }
+
+    fn build(patterns: &[String], files: &[ExcludeFile], ignore_case: bool) -> Result<Self, ExcludeError> {
+        let fail = |error: ignore::Error| ExcludeError {
+            pattern: patterns.join(" "),
+            origin: None,
+            reason: error.to_string(),
+        };
         let mut builder = GitignoreBuilder::new("");
-        builder.allow_unclosed_class(false);
+        builder.allow_unclosed_class(false).case_insensitive(ignore_case).map_err(fail)?;
         for pattern in patterns {
             add(&mut builder, pattern, None)?;
         }
@@ -51,12 +68,7 @@ impl Excludes {
                 add(&mut builder, pattern, Some(format!("{}:{}", file.name, line + 1)))?;
             }
         }
-        let compiled = builder.build().map_err(|error| ExcludeError {
-            pattern: patterns.join(" "),
-            origin: None,
-            reason: error.to_string(),
-        })?;
-        Ok(Self(compiled))
+        Ok(Self(builder.build().map_err(fail)?))
     }
 
     /// Excludes nothing.

@@ -41,7 +41,7 @@ use crate::config::Configuration;
 use crate::error::{Error, Result};
 use crate::exit::Code;
 use crate::output::{Output, human, json, say};
-use crate::settings::{PasswordSource, Place, Settings};
+use crate::settings::{Manner, PasswordSource, Place, Settings};
 use crate::{interrupt, repository};
 
 /// The name of the demonstration's series.
@@ -248,7 +248,7 @@ fn nights(stage: &Stage) -> Result<String> {
     };
     let added = [first, second].map(|stored| stored.snapshot.totals.bytes_added);
     text(|out| {
-        snapshots::print(&stored, out)?;
+        snapshots::print(&stored, Manner::default(), out)?;
         let share = 100.0 * added[1] as f64 / added[0].max(1) as f64;
         writeln!(out, "the second night added {share:.1} % of what the first did")
     })

@@ -34,7 +34,7 @@ pub(crate) fn stored(id: &str, instance: &str, taken: i64) -> Stored {
         origin: None,
     };
     let id: SnapshotId = format!("{id:0<64}").parse().unwrap();
-    Stored { id, snapshot }
+    Stored { id, snapshot, notes: Default::default() }
 }
 
 fn catalogue() -> Catalogue {
@@ -47,7 +47,7 @@ fn catalogue() -> Catalogue {
             stored("dddd", "bbbb", DAY + 3 * 86_400),
             stored("eeee", "me@host", DAY + 4 * 86_400),
         ],
-        damaged: Vec::new(),
+        ..Catalogue::default()
     }
 }
 

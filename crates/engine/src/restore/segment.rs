@@ -17,10 +17,8 @@ use super::file::FileWork;
 use super::plan::{FramePlan, Need, plan};
 use super::seeds::{Seeds, Stays};
 use super::site::Site;
-use super::survive_block;
-use super::tally::reason;
 use super::worker::Copier;
-use crate::error::Result;
+use crate::error::{Result, reason, survive_block};
 
 /// Chunks that a segment needs at most: 4 MiB of plan. Tests want many segments.
 const SEGMENT_CHUNKS: usize = if cfg!(test) { 5 } else { 32 << 10 };

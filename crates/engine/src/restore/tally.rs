@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry::{Occupied, Vacant};
-use std::error::Error;
-use std::fmt::Write;
 use std::io;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -178,21 +176,6 @@ impl Tally {
         report.faults = faults.into_values().collect();
         report
     }
-}
-
-/// An error with its causes, each said once.
-pub(super) fn reason(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            // Writing to a string does not fail.
-            let _ = write!(text, ": {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

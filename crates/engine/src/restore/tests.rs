@@ -66,7 +66,7 @@ impl Place {
             clock: &|| Timestamp { seconds: 4_000_000_000, nanos: 0 },
         };
         let report = backup(&self.archive, &job, &Progress::default()).unwrap();
-        Stored { id: report.id, snapshot: report.snapshot }
+        Stored { id: report.id, snapshot: report.snapshot, notes: Default::default() }
     }
 
     fn restore(&self, stored: &Stored, path: &str, target: &str) -> Result<RestoreReport> {

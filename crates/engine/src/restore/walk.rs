@@ -18,9 +18,8 @@ use super::pool::{Answer, Pool};
 use super::segment::Draft;
 use super::selection::is_within;
 use super::site::Site;
-use super::tally::reason;
-use super::{Action, Deed, FaultKind, Observer, survive_block};
-use crate::error::{Error, Result};
+use super::{Action, Deed, FaultKind, Observer};
+use crate::error::{Error, Result, reason, survive_block};
 
 pub(super) struct Walk<'a, 'o> {
     pub(super) site: &'a Site<'a>,

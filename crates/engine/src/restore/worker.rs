@@ -14,9 +14,8 @@ use super::file::FileWork;
 use super::plan::{FramePlan, Held, Write};
 use super::segment::{Copy, Source, Task, Work};
 use super::site::Site;
-use super::tally::reason;
 use crate::archive::Archive;
-use crate::error::Result;
+use crate::error::{Result, reason};
 
 /// Bytes of an opened frame that no pack has, and why.
 type Lost = (Range<u32>, String);

@@ -23,6 +23,7 @@ mod block;
 mod encoding;
 #[cfg(test)]
 mod fixture;
+mod lockstep;
 mod pieces;
 mod reader;
 mod spine;
@@ -37,6 +38,7 @@ use crate::entry::PathBytes;
 use crate::id::ChunkId;
 
 pub use block::{Block, Branch, Family, Links, block_links, decode_block};
+pub use lockstep::{Lockstep, Lost, Members, Step};
 pub use pieces::{PieceWriter, Pieces, pieces};
 pub use reader::{Children, Entries, ManifestReader};
 pub use writer::ManifestWriter;

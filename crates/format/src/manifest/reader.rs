@@ -54,7 +54,7 @@ impl<'s, S: BlockSource + ?Sized> ManifestReader<'s, S> {
 
 /// Where an iterator ends.
 #[derive(Debug)]
-enum Bound {
+pub(super) enum Bound {
     None,
     Path(PathBytes),
     Subtree(PathBytes),
@@ -62,7 +62,7 @@ enum Bound {
 
 impl Bound {
     /// Tells whether `path` and all that follow it are outside.
-    fn is_before(&self, path: &[u8]) -> bool {
+    pub fn is_before(&self, path: &[u8]) -> bool {
         match self {
             Self::None => false,
             Self::Path(last) => compare_paths(last, path).is_lt(),

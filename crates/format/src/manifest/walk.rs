@@ -74,7 +74,7 @@ pub(super) struct Node {
 }
 
 /// What a node turns out to be.
-enum Opened<T> {
+pub(super) enum Opened<T> {
     Leaf(Vec<T>),
     Inner(Vec<Node>),
 }
@@ -85,7 +85,8 @@ impl Node {
         Self { id, height, count, bytes: None, first: None, upper: None }
     }
 
-    fn open<T: Item, S: BlockSource + ?Sized>(&self, source: &S) -> Result<Opened<T>, ReadFault<S::Error>> {
+    /// Reads the block and checks it against what names it.
+    pub fn open<T: Item, S: BlockSource + ?Sized>(&self, source: &S) -> Result<Opened<T>, ReadFault<S::Error>> {
         if self.height > MAX_HEIGHT {
             return Err(DecodeError::Height(self.height).into());
         }
@@ -137,7 +138,8 @@ impl Node {
         Ok(opened)
     }
 
-    fn lost<E: std::error::Error>(self, fault: ReadFault<E>) -> ReadError<E> {
+    /// What is lost if it cannot be used.
+    pub fn lost<E: std::error::Error>(self, fault: ReadFault<E>) -> ReadError<E> {
         ReadError { block: self.id, items: self.count, bytes: self.bytes, first: self.first, fault: Box::new(fault) }
     }
 }

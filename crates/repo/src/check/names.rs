@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use icecore_format::id::{FragmentId, MarkId, PackId, SessionId, SlotId, SnapshotId};
+use icecore_format::id::{AnnotationId, FragmentId, MarkId, PackId, SessionId, SlotId, SnapshotId};
 use icecore_store::{ErrorKind, Key, Store};
 
 use super::{CheckStep, Watch};
@@ -47,14 +47,22 @@ pub fn check_names(store: &dyn Store, threads: usize, watch: Watch<'_>) -> Resul
         return Err(if lost { Error::ConfigMissing { location } } else { Error::NoRepository { location } });
     }
     let mut named: Vec<(Key, u64, Option<[u8; 32]>)> = Vec::new();
-    let directories =
-        [layout::SLOTS, layout::FRAGMENTS, layout::SNAPSHOTS, layout::MARKS, layout::SESSIONS, layout::PACKS];
+    let directories = [
+        layout::SLOTS,
+        layout::FRAGMENTS,
+        layout::SNAPSHOTS,
+        layout::ANNOTATIONS,
+        layout::MARKS,
+        layout::SESSIONS,
+        layout::PACKS,
+    ];
     for directory in directories {
         store.list(directory, &mut |listed| {
             let name = match directory {
                 layout::SLOTS => layout::id_of::<SlotId>(&listed.key).map(|id| *id.as_bytes()),
                 layout::FRAGMENTS => layout::id_of::<FragmentId>(&listed.key).map(|id| *id.as_bytes()),
                 layout::SNAPSHOTS => layout::id_of::<SnapshotId>(&listed.key).map(|id| *id.as_bytes()),
+                layout::ANNOTATIONS => layout::id_of::<AnnotationId>(&listed.key).map(|id| *id.as_bytes()),
                 layout::MARKS => layout::id_of::<MarkId>(&listed.key).map(|id| *id.as_bytes()),
                 layout::SESSIONS => layout::id_of::<SessionId>(&listed.key).map(|id| *id.as_bytes()),
                 _ => layout::id_of::<PackId>(&listed.key).map(|id| *id.as_bytes()),

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use icecore_format::entry::Timestamp;
-use icecore_format::id::PackId;
+use icecore_format::id::{AnnotationId, PackId};
 use icecore_format::mark::Stage;
 
 pub use self::plan::{MaxUnused, PackBytes, PrunePlan, plan};
@@ -34,7 +34,7 @@ use crate::reach::{Reach, Usage};
 use crate::reader::ChunkReader;
 use crate::repository::Repository;
 use crate::sign;
-use crate::{Catalogue, layout, merge};
+use crate::{Annotations, Catalogue, layout, merge};
 
 /// How the protocol is weakened, to see that tests notice.
 #[cfg(test)]
@@ -142,6 +142,8 @@ struct View {
     reach: Reach,
     usage: Usage,
     plan: PrunePlan,
+    /// Annotations of snapshots that are gone.
+    stale: Vec<AnnotationId>,
 }
 
 /// Plans a prune. Changes nothing in the store.
@@ -226,6 +228,7 @@ fn look(
     if let Some(damage) = synced.damaged.iter().chain(&learned.damaged).next() {
         return Err(refuse(damage, "`icecore check` tells more; `icecore rebuild-index` and `icecore repair` help"));
     }
+    let annotations = Annotations::load(repository, index)?;
     let catalogue = Catalogue::load(repository, index)?;
     if let Some(damage) = catalogue.damaged.first() {
         return Err(refuse(damage, "`icecore repair` or `icecore forget` it first"));
@@ -243,7 +246,7 @@ fn look(
     let sessions = sign::all(repository)?;
     let oldest = sessions.iter().find(|(_, record)| sign::lives(record, at)).map(|(_, record)| record.started);
     let plan = plan(&usage.packs, &index.dropped()?, &index.marks()?, options, oldest, at);
-    Ok(View { at, reach, usage, plan })
+    Ok(View { at, reach, usage, plan, stale: annotations.stale(&catalogue) })
 }
 
 /// Counts what the snapshots need, and holds the counts.
@@ -298,6 +301,9 @@ fn run(
     merge::retire(repository, index, view.at)?;
     for spent in &view.plan.spent {
         repository.store().delete(&layout::mark(spent))?;
+    }
+    for stale in &view.stale {
+        repository.store().delete(&layout::annotation(stale))?;
     }
     forget_dead_sessions(repository, view.at)?;
     let mut report = PruneReport { plan: view.plan.clone(), ..PruneReport::default() };

@@ -11,6 +11,7 @@ use icecore_store::{ErrorKind, Key};
 use super::packs::Examiner;
 use super::survey::described;
 use super::{DamagedRecord, Lacking, Plan, RepairOptions, snapshots};
+use crate::annotations::Notes;
 use crate::catalogue::{self, Catalogue, Stored};
 use crate::check::{CheckStep, Watch};
 use crate::error::{Error, Result};
@@ -257,7 +258,7 @@ fn correct(
             Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        let stored = Stored { id: *id, snapshot };
+        let stored = Stored { id: *id, snapshot, notes: Notes::default() };
         if let Some((corrected, missing)) = snapshots::correct(repository, index, &stored, options, watch)? {
             repaired.corrected.push(Corrected { original: *id, id: corrected, missing });
         }

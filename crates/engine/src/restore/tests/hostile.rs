@@ -24,6 +24,7 @@ impl Place {
         Stored {
             id: icecore_format::id::SnapshotId::from_bytes([7; 32]),
             snapshot: Snapshot { manifest: root, roots, ..snapshot() },
+            notes: Default::default(),
         }
     }
 

@@ -15,7 +15,7 @@ fn a_prune_with_nothing_to_do_reads_no_pack_and_writes_nothing() {
     store.take();
     assert!(host.prune(&options(), at(2)).unwrap().plan.is_idle());
     let calls: Vec<_> = store.take().into_iter().map(|call| (call.operation, call.object)).collect();
-    let lists = ["index", "gc", "snapshots", "sessions", "sessions", "gc"];
+    let lists = ["index", "gc", "annotations", "snapshots", "sessions", "sessions", "gc"];
     assert_eq!(calls, lists.map(|name| (Operation::List, name.to_owned())));
 }
 

@@ -1,0 +1,61 @@
+//! `icecore cat`: the content of one file.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use icecore_engine::{Error as EngineError, browse};
+
+use super::{catalogue, find, open};
+use crate::args::CatArgs;
+use crate::error::{Error, Result};
+use crate::exit::Code;
+use crate::output::{Output, human, progress};
+use crate::settings::Settings;
+
+/// Runs the command.
+pub fn run(args: &CatArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
+    if output.manner().json {
+        return Err(Error::Misuse("cat prints the bytes of a file, which have no JSON: leave --json out".to_owned()));
+    }
+    let (snapshot, path) = browse::split_path(args.target.as_encoded_bytes());
+    if path.is_empty() {
+        let shown = Path::new(&args.target).display();
+        return Err(Error::Misuse(format!("\"{shown}\" names no file: expected SNAP:PATH, as in wiki:config.php")));
+    }
+    let opened = open(settings, output)?;
+    let catalogue = catalogue(&opened.archive, output)?;
+    let stored = find(&catalogue, &String::from_utf8_lossy(snapshot))?;
+    let to_terminal = output.manner().terminal;
+    let mut refused = false;
+    let mut failed: Option<io::Error> = None;
+    let printed = progress::attend(false, |progress| {
+        browse::cat(&opened.archive, stored, &path, progress, &mut |bytes| {
+            // Bytes of others could make a terminal do what its owner does not want.
+            refused = to_terminal && bytes.iter().any(|byte| byte.is_ascii_control() && !b"\t\n\r\x0c".contains(byte));
+            if refused {
+                return Err(EngineError::Interrupted);
+            }
+            failed = output.write_all(bytes).err();
+            if failed.is_some() || output.is_unread() { Err(EngineError::Interrupted) } else { Ok(()) }
+        })
+    })?;
+    match (failed, printed) {
+        (Some(error), _) => Err(error.into()),
+        (None, Err(EngineError::Interrupted)) if refused => Err(Error::Misuse(
+            "the file is no text, and stdout is a terminal: send it to a file or through a pipe".to_owned(),
+        )),
+        (None, Err(EngineError::Interrupted)) if output.is_unread() => Ok(Code::Done),
+        (None, Err(error)) => Err(error.into()),
+        (None, Ok(printed)) => {
+            if let Some(lost) = &printed.lost {
+                let (bytes, size) = (human::count(printed.bytes), human::count(printed.size));
+                output.warn(format_args!(
+                    "{}: only the first {bytes} of {size} bytes were printed: {}; `icecore history` shows other nights",
+                    human::path(&path),
+                    human::printable(lost)
+                ));
+            }
+            Ok(Code::partial_if(printed.lost.is_some()))
+        }
+    }
+}
