@@ -4,7 +4,8 @@
 //! is played through with an index that is lost, one as it was at that moment, and one from the future.
 
 mod care;
-mod history;
+mod failing;
+pub mod history;
 mod passing;
 mod trace;
 

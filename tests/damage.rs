@@ -1,5 +1,6 @@
 //! Every kind of object, damaged in every way, met by every command: never a panic, never a wrong byte, always a name.
 
+mod prune;
 mod repair;
 
 use std::collections::BTreeSet;

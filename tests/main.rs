@@ -22,3 +22,4 @@ mod run;
 mod selector;
 mod stats;
 mod window;
+mod years;

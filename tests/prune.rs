@@ -1,6 +1,7 @@
 //! `prune` through the program: what is said before, what is done, what is refused.
 
 use std::fs;
+use std::path::Path;
 
 use crate::common::{Home, assert_same, noise, number};
 
@@ -82,4 +83,51 @@ fn what_was_forgotten_is_told_although_the_prune_is_refused() {
     let done = run.json();
     assert_eq!(number(&done["forgotten"]), 1, "{done}");
     assert!(done["prune"]["error"]["message"].as_str().unwrap().contains("nothing was deleted"), "{done}");
+}
+
+/// Commands of a host whose state directory is of before a prune on another one, or holds another repository's index under this one's name.
+#[test]
+fn a_host_with_stale_knowledge_neither_loses_nor_misses_anything() {
+    let commands: [&[&str]; 6] = [
+        &["backup", "LIVE", "--name", "stale"],
+        &["restore", "latest", "--to", "OUT"],
+        &["check", "--read-data"],
+        &["prune", "--max-unused", "0"],
+        &["prune", "--now", "--max-unused", "0"],
+        &["forget", "--keep-last", "1"],
+    ];
+    let foreign = forgotten();
+    for (stale, command) in commands.iter().flat_map(|command| [("before", command), ("foreign", command)]) {
+        let mut home = forgotten();
+        let (state, other) = (home.path("state"), home.path("other-state"));
+        home.set("ICECORE_STATE_DIR", &state);
+        home.ok(["check"]);
+        let index = |state: &Path| {
+            let repository = fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path());
+            repository.map(|path| path.join("index.sqlite")).find(|path| path.exists()).unwrap()
+        };
+        // Elsewhere the first night goes at once, and what is needed of its pack stands in another one.
+        home.set("ICECORE_STATE_DIR", &other);
+        let pruned = home.json(["prune", "--now", "--max-unused", "0"]);
+        assert!(number(&pruned["deleted"]["packs"]) > 0, "{pruned}");
+        home.set("ICECORE_STATE_DIR", &state);
+        if stale == "foreign" {
+            let theirs = foreign.path("home/.local/state/icecore");
+            fs::copy(index(&theirs), index(&state)).unwrap();
+        }
+        let (live, out) = (home.path("live"), home.path("out"));
+        let arguments = command.iter().map(|argument| match *argument {
+            "LIVE" => live.clone().into_os_string(),
+            "OUT" => out.clone().into_os_string(),
+            other => other.into(),
+        });
+        home.ok(arguments);
+        assert!(!out.exists() || crate::common::differences(&live, &out).is_empty());
+        home.backup(&live, &[]);
+        home.ok(["prune", "--now", "--max-unused", "0"]);
+        home.check(&["--read-data"]);
+        assert_same(&live, &home.restore("latest", "restored"));
+        home.set("ICECORE_STATE_DIR", home.path("third-state"));
+        home.check(&["--read-data"]);
+    }
 }

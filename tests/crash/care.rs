@@ -87,7 +87,7 @@ impl Nights {
     }
 }
 
-fn keys(store: &dyn Store, directory: &str) -> Vec<Key> {
+pub(super) fn keys(store: &dyn Store, directory: &str) -> Vec<Key> {
     let mut keys = Vec::new();
     let each = &mut |listed: icecore_store::Listed| {
         keys.push(listed.key);
@@ -98,7 +98,7 @@ fn keys(store: &dyn Store, directory: &str) -> Vec<Key> {
     keys
 }
 
-fn duplicate(store: &dyn Store) -> MemoryStore {
+pub(super) fn duplicate(store: &dyn Store) -> MemoryStore {
     let copy = MemoryStore::new();
     for key in keys(store, "") {
         copy.put(&key, &[&store.get(&key).unwrap()]).unwrap();
@@ -123,18 +123,18 @@ fn repair(archive: &Archive) -> icecore_engine::Result<Repaired> {
 }
 
 /// Opens a repository that must not complain, with a new index.
-fn fresh(store: Arc<dyn Store>, secret_of: u8) -> (Archive, TempDir) {
+pub(super) fn fresh(store: Arc<dyn Store>, secret_of: u8) -> (Archive, TempDir) {
     let state = place();
     (open(store, &secret(secret_of), state.path()).unwrap(), state)
 }
 
 /// Opens a repository with an index of its own, whatever it complains about.
-fn open_damaged(store: Arc<dyn Store>, secret_of: u8, state: &Path) -> icecore_engine::Result<Archive> {
+pub(super) fn open_damaged(store: Arc<dyn Store>, secret_of: u8, state: &Path) -> icecore_engine::Result<Archive> {
     Ok(Archive::open(store, &secret(secret_of), state)?.0)
 }
 
 /// What a restart finds after each event, with each fate of what was under way.
-fn each_cut(log: &CrashLog<MemoryStore>, mut test: impl FnMut(usize, Fate, Arc<MemoryStore>)) -> usize {
+pub(super) fn each_cut(log: &CrashLog<MemoryStore>, mut test: impl FnMut(usize, Fate, Arc<MemoryStore>)) -> usize {
     let mut cuts = 0;
     let mut under_way = 0;
     for (before, event) in log.events().iter().enumerate() {
@@ -237,12 +237,14 @@ fn a_copy_that_was_cut_anywhere_goes_on() {
     assert!(cuts > 15, "the copy has become short: {cuts}");
 }
 
-/// Runs a story against a store that fails at the nth call of an operation, for every n until it does not meet it any more.
-fn at_every_call(
+/// Runs a story against a store that fails at the nth call of an operation, for every n until it does not meet it any more. Gives for
+/// each operation how many calls failed, and how often the story told.
+pub(super) fn at_every_call(
     store: &MemoryStore,
     story: impl Fn(Arc<dyn Store>, &Path) -> Result<(), String>,
-    afterwards: impl Fn(Arc<MemoryStore>, &str),
-) {
+    afterwards: impl Fn(Arc<MemoryStore>, &Path, &str),
+) -> Vec<(Operation, u64, u64)> {
+    let mut tried = Vec::new();
     let cases = [
         (Operation::Put, io::ErrorKind::StorageFull),
         (Operation::Put, io::ErrorKind::PermissionDenied),
@@ -252,7 +254,7 @@ fn at_every_call(
         (Operation::Size, io::ErrorKind::PermissionDenied),
     ];
     for (operation, kind) in cases {
-        let mut failures = 0;
+        let (mut calls, mut failures) = (0, 0);
         for nth in 1.. {
             let inner = Arc::new(duplicate(store));
             let hit = Arc::new(std::sync::Mutex::new(None));
@@ -272,6 +274,7 @@ fn at_every_call(
                 ended.unwrap();
                 break;
             };
+            calls = nth;
             let what = format!("{operation:?} {nth} of {object}, {kind:?}");
             if let Err(message) = ended {
                 failures += 1;
@@ -279,13 +282,22 @@ fn at_every_call(
                 let reason = if kind == io::ErrorKind::StorageFull { "no space is left" } else { "permission denied" };
                 assert!(message.contains(reason), "{what}: {message}");
             }
-            afterwards(inner, &what);
+            afterwards(inner, state.path(), &what);
         }
-        assert!(failures > 0 || !matches!(operation, Operation::Put | Operation::List), "{operation:?} never failed");
+        tried.push((operation, calls, failures));
+        let must = operation == Operation::List || operation == Operation::Put && calls > 0;
+        assert!(failures > 0 || !must, "{operation:?} never failed");
     }
+    tried
 }
 
-fn told(error: impl Into<icecore_engine::Error>) -> String {
+/// Fails unless the story puts something, and tells of a put that failed.
+#[track_caller]
+fn assert_puts_failed(tried: &[(Operation, u64, u64)]) {
+    assert!(tried.iter().any(|(operation, _, failures)| *operation == Operation::Put && *failures > 0), "{tried:?}");
+}
+
+pub(super) fn told(error: impl Into<icecore_engine::Error>) -> String {
     let error = error.into();
     // The kind decides the hint that people get.
     if let icecore_engine::Error::Repository(icecore_engine::RepositoryError::Store(error)) = &error {
@@ -305,17 +317,18 @@ fn a_store_that_fails_during_a_backup_has_lost_nothing() {
     let nights = Nights::take();
     write(nights.live().join("new"), noise(999, 400 << 10));
     settle();
-    at_every_call(
+    let tried = at_every_call(
         &nights.store,
         |store, state| {
             let archive = open_damaged(store, 1, state).map_err(told)?;
             take(&archive, &nights.live()).map(drop)
         },
-        |store, what| {
+        |store, _, what| {
             let (archive, _state) = fresh(store, 1);
             (0..2).for_each(|night| nights.is_exact(&archive, night).unwrap_or_else(|why| panic!("{what}: {why}")));
         },
     );
+    assert_puts_failed(&tried);
 }
 
 #[test]
@@ -323,13 +336,13 @@ fn a_store_that_fails_during_a_repair_has_lost_nothing() {
     let nights = Nights::take();
     let damaged = duplicate(&nights.store);
     flip(&damaged, &nights.packs()[0]);
-    at_every_call(
+    let tried = at_every_call(
         &damaged,
         |store, state| {
             let archive = open_damaged(store, 1, state).map_err(told)?;
             repair(&archive).map(drop).map_err(told)
         },
-        |store, what| {
+        |store, _, what| {
             let (archive, _state) = fresh(store, 1);
             repair(&archive).unwrap_or_else(|why| panic!("{what}: {why}"));
             assert_eq!(repair(&archive).unwrap(), Repaired::default(), "{what}");
@@ -337,6 +350,7 @@ fn a_store_that_fails_during_a_repair_has_lost_nothing() {
             (0..2).for_each(|night| nights.is_exact(&archive, night).unwrap_or_else(|why| panic!("{what}: {why}")));
         },
     );
+    assert_puts_failed(&tried);
 }
 
 #[test]
@@ -351,10 +365,10 @@ fn a_store_that_fails_during_a_copy_has_lost_nothing() {
         let mut copies = catalogue.snapshots.iter().map(|stored| copying.copy(stored, JOB, &Progress::default()));
         copies.try_for_each(|copied| copied.map(drop)).map_err(told)
     };
-    at_every_call(
+    let tried = at_every_call(
         &duplicate(&*empty),
         |store, state| copy_all(&open_damaged(store, 2, state).map_err(told)?),
-        |store, what| {
+        |store, _, what| {
             let (target, _state) = fresh(store, 2);
             copy_all(&target).unwrap_or_else(|why| panic!("{what}: {why}"));
             let there = target.catalogue().unwrap();
@@ -364,4 +378,5 @@ fn a_store_that_fails_during_a_copy_has_lost_nothing() {
             }
         },
     );
+    assert_puts_failed(&tried);
 }

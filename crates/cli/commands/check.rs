@@ -135,6 +135,13 @@ pub fn summarise(report: &CheckReport, out: &mut dyn Write) -> io::Result<()> {
             "{packs} marked to be deleted, {}; `icecore prune` goes on when their time is up",
             human::bytes(bytes)
         )?;
+        if report.needed_of_marked > 0 {
+            let times = human::counted(report.needed_of_marked, "time", "times");
+            writeln!(
+                out,
+                "snapshots need what stands there alone {times}: the prune that deletes it copies that first"
+            )?;
+        }
     }
     if report.is_clean() {
         return writeln!(out, "no damage found");
@@ -145,6 +152,11 @@ pub fn summarise(report: &CheckReport, out: &mut dyn Write) -> io::Result<()> {
     );
     writeln!(out, "damage found: {findings} not hold, {files} be restored whole")?;
     writeln!(out, "first back up again, which heals what the live files still have; then: icecore repair --dry-run")
+}
+
+fn marked(report: &CheckReport) -> Value {
+    let ((packs, bytes), needed) = (report.marked_packs, report.needed_of_marked);
+    json!({ "packs": packs, "bytes": bytes, "needed": needed })
 }
 
 fn document(report: &CheckReport) -> Map<String, Value> {
@@ -179,7 +191,7 @@ fn document(report: &CheckReport) -> Map<String, Value> {
         ("damaged_files", damaged_files.collect()),
         ("damaged_count", report.damaged_count.into()),
         ("orphans", report.orphans.iter().map(ToString::to_string).collect()),
-        ("marked", json!({ "packs": report.marked_packs.0, "bytes": report.marked_packs.1 })),
+        ("marked", marked(report)),
         ("forgotten", json!({ "packs": report.forgotten_packs, "frames": report.forgotten_frames })),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

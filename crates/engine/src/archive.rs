@@ -153,7 +153,7 @@ impl Archive {
     }
 
     pub(crate) fn reader(&self) -> Result<ChunkReader> {
-        Ok(ChunkReader::new(&self.repository, &self.index)?)
+        Ok(ChunkReader::looking_again(&self.repository, &self.index)?)
     }
 
     /// A reader for a walk over the manifests of so many nights. What each night changed stands in frames of its own, and the

@@ -49,7 +49,7 @@ mod sweep;
 mod table;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verify;
 mod walk;
 mod worker;

@@ -4,6 +4,7 @@
 //! snapshots   list them first: whatever a listed one names was durable and named by fragments before
 //! annotations each can be read (I1)
 //! fragments   each can be read (I1); then the index is synchronised
+//! sessions    each can be read (I1)
 //! marks       each can be read (I8); what is marked is not read, and may go while this runs
 //! packs       what the index names stands in the store with the right size (I3)
 //!   read data each pack hashes to its name (I1); unless it was once found to be so by this host, each frame opens, and each
@@ -33,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::index::{Index, list_fragments, read_fragment};
 use crate::reader::ChunkReader;
 use crate::repository::Repository;
-use crate::{annotations, catalogue, layout, slots};
+use crate::{annotations, catalogue, layout, sign, slots};
 
 /// Findings and damaged files named in a report at most; they are all counted.
 const NAMED: usize = 1000;
@@ -133,6 +134,8 @@ pub struct CheckReport {
     pub orphans: Vec<PackId>,
     /// Packs that a prune has marked and that still stand in the store, and their bytes.
     pub marked_packs: (u64, u64),
+    /// How often snapshots name a chunk or block that stands in such packs alone. No damage: before they go, a prune copies it.
+    pub needed_of_marked: u64,
     /// Missing packs that the index forgot.
     pub forgotten_packs: u64,
     /// Damaged frames that the index forgot: the next backup stores again what it still finds alive of them.
@@ -169,7 +172,7 @@ pub type Watch<'a> = &'a (dyn Fn(CheckStep) -> Result<()> + Sync);
 /// What keeps the check from going on; damage is in the report.
 pub fn check(
     repository: &Arc<Repository>,
-    index: &Index,
+    index: &Arc<Index>,
     options: CheckOptions,
     watch: Watch<'_>,
 ) -> Result<CheckReport> {
@@ -184,9 +187,13 @@ pub fn check(
         let next = "Nobody prunes by it. Remove the object when no prune is running.";
         report.find("I8", object, damage, next);
     }
+    for (id, damage) in sign::all(repository)?.damaged {
+        report.find("I1", layout::session(&id), damage, "Remove the object when no backup is running.");
+    }
     packs::check(repository, index, options, watch, &mut report)?;
     watch(CheckStep::Snapshots(snapshots.len() as u64))?;
-    let reader = ChunkReader::new(repository, index)?;
+    // Reading may take longer than packs wait.
+    let reader = ChunkReader::looking_again(repository, index)?;
     let mut manifests = manifests::Manifests::new(&reader, watch);
     for id in snapshots {
         match catalogue::read(repository, &id) {

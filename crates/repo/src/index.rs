@@ -17,12 +17,13 @@
 //! annotations(id, record)                 opened annotations
 //! marks(id, record)                       prune marks that were read
 //! marked(pack, mark)                      packs that they name: nothing in them counts as stored
-//! dropped(pack)                           packs whose rows went although a fragment may name them: lost or damaged ones; they
-//!                                         stay so until somebody sees them in the store
+//! dropped(pack, fragment)                 packs whose rows went although a fragment names them: lost or damaged ones; they stay so
+//!                                         until somebody sees them in the store, or no fragment names them; fragment 0: one may
 //! intact(root, generation)                manifests whose every chunk was found at that generation
 //! verified(id, at)                        when a pack was last read whole and found sound, in seconds since 1970
 //! ```
 
+mod adopt;
 mod care;
 mod fragments;
 mod marks;
@@ -75,7 +76,7 @@ CREATE TABLE snapshots(id BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE annotations(id BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE marks(id BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE marked(pack BLOB NOT NULL, mark BLOB NOT NULL, PRIMARY KEY(pack, mark)) WITHOUT ROWID;
-CREATE TABLE dropped(pack BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE dropped(pack BLOB NOT NULL, fragment INTEGER NOT NULL, PRIMARY KEY(pack, fragment)) WITHOUT ROWID;
 CREATE TABLE intact(root BLOB PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE verified(id BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES('generation', 0);

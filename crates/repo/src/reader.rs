@@ -1,8 +1,7 @@
 //! Reading chunks and manifest blocks. Every chunk is compared with its id before it is handed out (I5).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use icecore_format::frame::Decoder;
@@ -32,6 +31,8 @@ pub struct ChunkReader {
     open_key: OpenKey,
     lookup: Lookup,
     kept: usize,
+    /// Brought up to date before anything is called lost.
+    again: Option<Arc<Index>>,
     state: RefCell<State>,
 }
 
@@ -40,6 +41,10 @@ struct State {
     decoder: Decoder,
     sealed: Vec<u8>,
     frames: VecDeque<(FrameLocation, Arc<[u8]>)>,
+    /// Packs for which the index was brought up to date.
+    gone: HashSet<PackId>,
+    /// The same was done for a chunk that it did not name.
+    searched: bool,
 }
 
 impl std::fmt::Debug for ChunkReader {
@@ -56,11 +61,14 @@ impl ChunkReader {
             repository: Arc::clone(repository),
             lookup: index.lookup()?,
             kept: FRAMES_KEPT,
+            again: None,
             state: RefCell::new(State {
                 openers: HashMap::new(),
                 decoder: Decoder::new()?,
                 sealed: Vec::new(),
                 frames: VecDeque::new(),
+                gone: HashSet::new(),
+                searched: false,
             }),
         })
     }
@@ -70,9 +78,28 @@ impl ChunkReader {
         Self { kept: frames.clamp(FRAMES_KEPT, MOST_KEPT), ..self }
     }
 
+    /// The same, for whoever reads snapshots that came after the fragments were listed, or for longer than packs wait before a prune
+    /// deletes what it copied: the index is brought up to date before anything is called lost.
+    pub fn looking_again(repository: &Arc<Repository>, index: &Arc<Index>) -> Result<Self> {
+        Ok(Self { again: Some(Arc::clone(index)), ..Self::new(repository, index)? })
+    }
+
+    /// After an error: whether a pack that it came from is gone and the index has now been brought up to date. Once for each pack.
+    pub fn look_again(&self, error: &Error, pack: &PackId) -> Result<bool> {
+        let is_gone = matches!(error, Error::Store(error) if error.is_not_found());
+        if is_gone && self.state.borrow_mut().gone.insert(*pack) { self.renew() } else { Ok(false) }
+    }
+
+    fn renew(&self) -> Result<bool> {
+        self.again.as_ref().map_or(Ok(false), |index| index.sync(&self.repository).map(|_| true))
+    }
+
     /// Every place where the chunk stands; [`Error::MissingChunk`] if there is none.
     pub fn locate(&self, chunk: &ChunkId) -> Result<Vec<Location>> {
-        let locations = self.lookup.locate(chunk)?;
+        let mut locations = self.lookup.locate(chunk)?;
+        if locations.is_empty() && !std::mem::replace(&mut self.state.borrow_mut().searched, true) && self.renew()? {
+            locations = self.lookup.locate(chunk)?;
+        }
         if locations.is_empty() { Err(self.missing(chunk)) } else { Ok(locations) }
     }
 
@@ -155,16 +182,25 @@ impl ChunkReader {
 
     /// Reads one chunk, from any pack that has it whole.
     pub fn chunk(&self, chunk: &ChunkId) -> Result<Arc<[u8]>> {
-        let mut failure = self.missing(chunk);
-        for location in self.locate(chunk)? {
-            let found =
-                self.frame(&location.frame).and_then(|frame| self.verified(chunk, &location, &frame).map(Arc::from));
-            match found {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => failure = error,
+        let (mut failure, mut renewed) = (self.missing(chunk), true);
+        while std::mem::take(&mut renewed) {
+            for location in self.locate(chunk)? {
+                match self.chunk_at(chunk, &location) {
+                    Ok(bytes) => return Ok(bytes),
+                    Err(error) => {
+                        renewed |= self.look_again(&error, &location.frame.pack)?;
+                        failure = error;
+                    }
+                }
             }
         }
         Err(failure)
+    }
+
+    /// Reads one chunk from this place and no other.
+    pub(crate) fn chunk_at(&self, chunk: &ChunkId, at: &Location) -> Result<Arc<[u8]>> {
+        let frame = self.frame(&at.frame)?;
+        self.verified(chunk, at, &frame).map(Arc::from)
     }
 
     fn missing(&self, chunk: &ChunkId) -> Error {

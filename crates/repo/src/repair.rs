@@ -22,6 +22,9 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use icecore_format::entry::Timestamp;
@@ -212,13 +215,36 @@ pub fn plan(repository: &Arc<Repository>, index: &Index, options: RepairOptions<
 struct Scratch {
     index: Index,
     _directory: tempfile::TempDir,
+    /// Held for as long as the directory may be in use.
+    _lock: File,
 }
+
+/// Directories of scratch indexes begin with this.
+const SCRATCH: &str = "repair-";
 
 impl Scratch {
     fn beside(index: &Index, repository: &Repository) -> Result<Self> {
         let beside = index.path().parent().unwrap_or(index.path());
         let fail = |source| crate::Error::State { path: beside.to_owned(), source };
-        let directory = tempfile::Builder::new().prefix("repair-").tempdir_in(beside).map_err(fail)?;
-        Ok(Self { index: Index::open(directory.path(), repository.id())?, _directory: directory })
+        let lock = lock_and_clear(beside).map_err(fail)?;
+        let directory = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(beside).map_err(fail)?;
+        Ok(Self { index: Index::open(directory.path(), repository.id())?, _directory: directory, _lock: lock })
     }
+}
+
+/// Takes part in the lock of all repairs of this host. Whoever finds nobody else in it removes what killed ones left.
+fn lock_and_clear(beside: &Path) -> io::Result<File> {
+    let lock = File::options().create(true).append(true).open(beside.join("repair.lock"))?;
+    if lock.try_lock().is_ok() {
+        for entry in beside.read_dir()? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(SCRATCH) {
+                std::fs::remove_dir_all(entry.path())?;
+            }
+        }
+        lock.unlock()?;
+    }
+    // A directory is made only under it, so nobody clears it away.
+    lock.lock_shared()?;
+    Ok(lock)
 }

@@ -16,6 +16,40 @@ use crate::reader::ChunkReader;
 use crate::repository::Repository;
 use crate::session::ChunkWriter;
 
+/// Ids that are remembered before those are dropped that a pack holds by now; more than stand in the packs that are being made.
+const REMEMBERED: usize = 1 << 16;
+
+/// Chunks that were copied and that the index may not know yet. There are few of them, however much is copied.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay {
+    ids: HashSet<ChunkId>,
+    /// How many were left when it was looked last.
+    left: usize,
+}
+
+impl UnderWay {
+    pub(crate) fn contains(&self, id: &ChunkId) -> bool {
+        self.ids.contains(id)
+    }
+
+    /// Remembers a chunk. Of those that `stand` in packs by now none has to be.
+    pub(crate) fn insert(&mut self, id: ChunkId, stands: &mut dyn FnMut(&ChunkId) -> Result<bool>) -> Result<()> {
+        self.ids.insert(id);
+        if self.ids.len() < REMEMBERED + 2 * self.left {
+            return Ok(());
+        }
+        let mut left = HashSet::new();
+        for id in self.ids.drain() {
+            if !stands(&id)? {
+                left.insert(id);
+            }
+        }
+        self.left = left.len();
+        self.ids = left;
+        Ok(())
+    }
+}
+
 /// Copies whatever a manifest needs and stands in marked packs alone.
 ///
 /// # Errors
@@ -27,20 +61,22 @@ pub(crate) fn manifest(
     mut writer: ChunkWriter,
 ) -> Result<()> {
     let reader = ChunkReader::new(repository, index)?;
-    let mut copied = HashSet::new();
+    let mut copied = UnderWay::default();
     let lost = |id: ChunkId| move |error: Error| if error.is_loss() { Error::Overtaken { chunk: id } } else { error };
     let mut open = vec![*root];
     while let Some(block) = open.pop() {
         let bytes = reader.block(&block).map_err(lost(block))?;
-        if !writer.contains(&block)? && copied.insert(block) {
+        if !writer.contains(&block)? && !copied.contains(&block) {
             writer.put_again(PackKind::Manifest, block, &bytes)?;
+            copied.insert(block, &mut |id| writer.contains(id))?;
         }
         let links = block_links(&bytes)
             .map_err(|error| Error::Damaged { object: "a manifest block".to_owned(), reason: error.to_string() })?;
         for (chunk, _) in links.chunks {
-            if !writer.contains(&chunk)? && copied.insert(chunk) {
+            if !writer.contains(&chunk)? && !copied.contains(&chunk) {
                 let bytes = reader.chunk(&chunk).map_err(lost(chunk))?;
                 writer.put_again(PackKind::Data, chunk, &bytes)?;
+                copied.insert(chunk, &mut |id| writer.contains(id))?;
             }
         }
         open.extend(links.blocks);
@@ -116,4 +152,29 @@ fn footer(opener: &PackOpener, id: PackId, bytes: &[u8]) -> std::result::Result<
     let range = opener.footer_range(size, &mut trailer)?;
     let mut footer = bytes[range.start as usize..range.end as usize].to_vec();
     opener.read_footer(id, size, &mut footer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_packs_hold_by_now_is_not_remembered() {
+        let id = |number: usize| {
+            let mut bytes = [0; ChunkId::LEN];
+            bytes[..8].copy_from_slice(&number.to_le_bytes());
+            ChunkId::from_bytes(bytes)
+        };
+        let mut under_way = UnderWay::default();
+        for number in 0..4 * REMEMBERED {
+            // The last hundred are on their way; of the others one in a thousand never arrives.
+            let stands = |other: &ChunkId| {
+                let other = usize::from_le_bytes(other.as_bytes()[..8].try_into().unwrap_or_default());
+                other + 100 < number && other % 1000 != 0
+            };
+            under_way.insert(id(number), &mut |other| Ok(stands(other))).unwrap();
+            assert!(under_way.contains(&id(number)) && under_way.contains(&id(number.saturating_sub(99))));
+        }
+        assert!(under_way.contains(&id(1000)) && under_way.ids.len() < 2 * REMEMBERED);
+    }
 }

@@ -88,25 +88,38 @@ fn short(name: &str) -> String {
     name[..end.unwrap_or(0)].to_owned()
 }
 
-/// Every session record that can be read, those of sessions that live and those of others.
-pub(crate) fn all(repository: &Repository) -> Result<Vec<(SessionId, SessionRecord)>> {
+/// Session records.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    /// Those that can be read, of sessions that live and of others, the first begun first.
+    pub(crate) records: Vec<(SessionId, SessionRecord)>,
+    /// Those that cannot, with a sentence each.
+    pub(crate) damaged: Vec<(SessionId, String)>,
+}
+
+/// Reads every session record.
+pub(crate) fn all(repository: &Repository) -> Result<Sessions> {
     let mut ids = Vec::new();
     repository.store().list(layout::SESSIONS, &mut |listed| {
         ids.extend(layout::id_of::<SessionId>(&listed.key));
         Ok(())
     })?;
-    let mut records = Vec::new();
+    let mut sessions = Sessions::default();
     for id in ids {
-        match objects::get_session(repository, &id) {
-            // A record that nobody can read tells nothing.
-            Ok(plain) => records.extend(SessionRecord::decode(&plain).ok().map(|record| (id, record))),
+        let object = || layout::session(&id).to_string();
+        let read = objects::get_session(repository, &id).and_then(|plain| {
+            SessionRecord::decode(&plain)
+                .map_err(|error| Error::Damaged { object: object(), reason: error.to_string() })
+        });
+        match read {
+            Ok(record) => sessions.records.push((id, record)),
             Err(Error::Store(error)) if error.kind == icecore_store::ErrorKind::NotFound => {}
-            Err(Error::Damaged { .. }) => {}
+            Err(error @ Error::Damaged { .. }) => sessions.damaged.push((id, error.to_string())),
             Err(error) => return Err(error),
         }
     }
-    records.sort_by_key(|(_, record)| record.started);
-    Ok(records)
+    sessions.records.sort_by_key(|(_, record)| record.started);
+    Ok(sessions)
 }
 
 /// Whether a session may still live at `now`: clocks differ in both directions.

@@ -47,8 +47,25 @@ pub use stepping::{Gate, Stepping};
 /// With `ICECORE_TEST_ROOT=1`, which promises root's powers and all packages that tests need: then nothing is left out.
 pub fn skip(reason: &str) {
     assert!(!acts_as_root(), "left out, although ICECORE_TEST_ROOT is set: {reason}");
-    // Not `eprintln!`, which the test harness keeps to itself when a test passes, as a skipped one does.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+    tell(&format!("SKIPPED: {reason}"));
+}
+
+/// Says something although the test passes.
+pub fn tell(what: &str) {
+    // Not `eprintln!`, which the test harness keeps to itself when a test passes.
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+/// How much a test tries: a number from the environment, to look longer than an ordinary run does.
+///
+/// # Panics
+/// If the variable is set to something else.
+#[allow(clippy::disallowed_methods, reason = "tests read their own switches")]
+pub fn effort(variable: &str, ordinary: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{variable}={value} is no number")),
+        Err(_) => ordinary,
+    }
 }
 
 /// Whether a test may use root's powers over this machine: `ICECORE_TEST_ROOT=1` says so. Otherwise the skip is said.

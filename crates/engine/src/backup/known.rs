@@ -1,5 +1,8 @@
 //! Telling known from hot: lock-step over the listing and the parent's manifest, and the match of renamed files.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -17,11 +17,13 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::backup::{self, backup};
+use crate::prune::{MaxUnused, PruneOptions};
 
 /// A live directory, a repository in memory, and room for targets.
 struct Place {
     room: TempDir,
     store: Arc<MemoryStore>,
+    secret: Secret,
     archive: Archive,
 }
 
@@ -33,7 +35,7 @@ impl Place {
         let secret = Secret::new(b"icecore-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".to_vec());
         Archive::create(store.clone(), &secret, "test", Timestamp::default()).unwrap();
         let (archive, _) = Archive::open(store.clone(), &secret, &room.path().join("state")).unwrap();
-        Self { room, store, archive }
+        Self { room, store, secret, archive }
     }
 
     fn live(&self, path: &str) -> PathBuf {
@@ -101,7 +103,7 @@ impl Place {
 }
 
 /// A record of nothing, for tests that need a part of it.
-pub(super) fn snapshot() -> Snapshot {
+pub(crate) fn snapshot() -> Snapshot {
     let root = icecore_format::manifest::Root { id: ChunkId::from_bytes([0; 20]), height: 0, entries: 0 };
     Snapshot {
         instance: "test".to_owned(),
@@ -298,4 +300,83 @@ fn an_interrupted_restore_says_so() {
     progress.stop();
     let job = RestoreJob { threads: 0, ..place.job(&stored, "", "out", Mode::New) };
     assert!(matches!(restore(&place.archive, &job, &progress), Err(Error::Interrupted)));
+}
+
+#[test]
+fn a_restore_that_takes_longer_than_packs_wait_finds_what_a_prune_has_moved() {
+    let place = Place::new();
+    for number in 0..6 {
+        place.write(&format!("goes/{number}"), &noise(number, 90_000));
+        place.write(&format!("stays/{number}"), &noise(10 + number, 90_000));
+    }
+    let old = place.backup();
+    fs::remove_dir_all(place.live("goes")).unwrap();
+    let kept = place.backup();
+    let (other, _) = Archive::open(place.store.clone(), &place.secret, &place.at("other")).unwrap();
+    other.forget(&[old.id], &Progress::default()).unwrap();
+    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::new("other") };
+    for seconds in [4_000_100_000, 4_000_200_000] {
+        let clock = || Timestamp { seconds, nanos: 0 };
+        other.prune(&options, &clock, &Progress::default()).unwrap();
+    }
+    let listed = |archive: &Archive| -> Vec<_> { archive.index.packs().unwrap().iter().map(|(id, ..)| *id).collect() };
+    let moved = listed(&place.archive).iter().filter(|pack| !listed(&other).contains(pack)).count();
+    assert_eq!(moved, 2, "both packs of the first night");
+    // This host still knows nothing of it.
+    let report = place.restore(&kept, "", "out").unwrap();
+    assert_eq!((report.files, report.missing_count), (6, 0));
+    assert_eq!(fs::read(place.at("out/stays/3")).unwrap(), noise(13, 90_000));
+    // What is truly lost is so after one more look.
+    other.index.packs().unwrap().iter().for_each(|(pack, ..)| {
+        let hex = pack.to_string();
+        place.store.delete(&icecore_testkit::key(&format!("packs/{}/{hex}", &hex[..2]))).unwrap();
+    });
+    assert!(place.restore(&kept, "", "again").unwrap().missing_count > 0);
+}
+
+/// The same when the frames were planned before the prune.
+#[test]
+fn what_was_planned_before_a_prune_is_found_where_it_is_now() {
+    let place = Place::new();
+    place.write("goes", &noise(1, 600_000));
+    place.write("stays", &noise(2, 900_000));
+    let old = place.backup();
+    fs::remove_file(place.live("goes")).unwrap();
+    let kept = place.backup();
+    let reader = place.archive.reader().unwrap();
+    let Some(Entry { node: Node::File(file), .. }) =
+        ManifestReader::new(&reader, &kept.snapshot.manifest).get(b"stays").unwrap()
+    else {
+        panic!()
+    };
+    let chunks: Vec<_> = icecore_format::manifest::pieces(&reader, &file.content)
+        .map(|piece| match piece.unwrap() {
+            icecore_format::entry::Piece::Chunk { id, .. } => id,
+            piece => panic!("{piece:?}"),
+        })
+        .collect();
+    let before: Vec<_> =
+        chunks.iter().map(|chunk| place.archive.index.lookup().unwrap().locate(chunk).unwrap()).collect();
+    let (other, _) = Archive::open(place.store.clone(), &place.secret, &place.at("other")).unwrap();
+    other.forget(&[old.id], &Progress::default()).unwrap();
+    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), now: true, ..PruneOptions::new("other") };
+    let clock = || Timestamp { seconds: 4_000_100_000, nanos: 0 };
+    assert!(other.prune(&options, &clock, &Progress::default()).unwrap().deleted > 0);
+    let needs = chunks.iter().zip(&before).map(|(chunk, at)| plan::Need { file: 0, to: 0, chunk: *chunk, at: at[0] });
+    for frame in plan::plan(needs.collect()) {
+        let mut plain = Vec::new();
+        assert!(worker::read(&reader, &frame, &mut plain).unwrap().is_empty());
+        assert_eq!(plain.len(), frame.frame.plain as usize);
+    }
+}
+
+#[test]
+fn a_snapshot_that_came_after_the_index_was_brought_up_to_date_comes_back() {
+    let place = Place::new();
+    place.write("a", &noise(1, 300_000));
+    let (other, _) = Archive::open(place.store.clone(), &place.secret, &place.at("other")).unwrap();
+    let stored = place.backup();
+    let job = place.job(&stored, "", "out", Mode::New);
+    let report = restore(&other, &job, &Progress::default()).unwrap();
+    assert_eq!((report.files, report.missing_count), (1, 0), "{:?}", report.missing);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
 use icecore_repo::ChunkReader;
-use icecore_repo::index::Location;
+use icecore_repo::index::{FrameLocation, Location};
 use icecore_source::target::TargetFile;
 
 use super::examine::holds;
@@ -109,11 +109,12 @@ impl Copier {
 }
 
 /// Opens a frame and verifies the chunks that are needed; what is damaged is taken from other packs that have it.
-fn read(reader: &ChunkReader, frame: &FramePlan, plain: &mut Vec<u8>) -> Result<Vec<Lost>> {
+pub(super) fn read(reader: &ChunkReader, frame: &FramePlan, plain: &mut Vec<u8>) -> Result<Vec<Lost>> {
     let (mut lost, mut mended) = (Vec::new(), false);
     let unopened = match reader.read_frame(&frame.frame, plain) {
         Ok(()) => None,
         Err(error) if error.is_damage() => {
+            reader.look_again(&error, &frame.frame.pack)?;
             plain.clear();
             plain.resize(frame.frame.plain as usize, 0);
             Some(error)
@@ -129,7 +130,7 @@ fn read(reader: &ChunkReader, frame: &FramePlan, plain: &mut Vec<u8>) -> Result<
                 Err(error) => reason(&error),
             },
         };
-        if mend(reader, held, plain)? {
+        if mend(reader, &frame.frame, held, plain)? {
             mended = true;
         } else {
             lost.push((held.offset..held.offset.saturating_add(held.len), why));
@@ -147,13 +148,13 @@ fn read(reader: &ChunkReader, frame: &FramePlan, plain: &mut Vec<u8>) -> Result<
     Ok(lost)
 }
 
-/// Puts a chunk's bytes from another pack into a frame's; false if there is none, or none that has it whole.
-fn mend(reader: &ChunkReader, held: &Held, plain: &mut [u8]) -> Result<bool> {
+/// Puts a chunk's bytes from another place into a frame's; false if there is none, or none that has it whole.
+fn mend(reader: &ChunkReader, frame: &FrameLocation, held: &Held, plain: &mut [u8]) -> Result<bool> {
     let range = held.offset as usize..held.offset as usize + held.len as usize;
     let Some(gap) = plain.get_mut(range) else { return Ok(false) };
-    let found = reader.locate(&held.chunk).and_then(|places| match places.as_slice() {
-        [] | [_] => Ok(None),
-        _ => reader.chunk(&held.chunk).map(Some),
+    let found = reader.locate(&held.chunk).and_then(|places| {
+        let elsewhere = places.iter().any(|at| at.frame != *frame);
+        if elsewhere { reader.chunk(&held.chunk).map(Some) } else { Ok(None) }
     });
     match found {
         Ok(Some(bytes)) if bytes.len() == gap.len() => {

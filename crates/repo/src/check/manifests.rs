@@ -53,13 +53,13 @@ pub(crate) struct Manifests<'a> {
     watch: Watch<'a>,
     known: HashMap<ChunkId, (Place, Rc<Known>)>,
     lost: HashSet<ChunkId>,
-    /// Chunks that the index has, some of them: one night names what the night before did.
-    found: HashSet<(ChunkId, u32)>,
+    /// Chunks that the index has, some of them, and whether in marked packs alone: one night names what the night before did.
+    found: HashMap<(ChunkId, u32), bool>,
 }
 
 impl<'a> Manifests<'a> {
     pub fn new(reader: &'a ChunkReader, watch: Watch<'a>) -> Self {
-        Self { reader, watch, known: HashMap::new(), lost: HashSet::new(), found: HashSet::new() }
+        Self { reader, watch, known: HashMap::new(), lost: HashSet::new(), found: HashMap::new() }
     }
 
     /// Follows a snapshot to its last chunk.
@@ -91,6 +91,7 @@ impl<'a> Manifests<'a> {
         }
         (self.watch)(CheckStep::Block)?;
         report.blocks += 1;
+        report.needed_of_marked += u64::from(self.reader.locate(id).is_ok() && self.only_marked(id, report));
         let known = match self.read(id)? {
             Ok(block) if place_of(&block) == place => self.contents(id, block, report)?,
             Ok(_) => self.broken(id, "it stands where a block of another kind or height must stand", report),
@@ -161,13 +162,19 @@ impl<'a> Manifests<'a> {
         }
     }
 
+    /// Whether something that stands somewhere stands in marked packs alone.
+    fn only_marked(&self, id: &ChunkId, report: &CheckReport) -> bool {
+        report.marked_packs.0 > 0 && !self.reader.counts_as_stored(id)
+    }
+
     /// Whether one of these chunks stands in no pack that the index (still) names.
     fn pieces(&mut self, pieces: &[Piece], report: &mut CheckReport) -> Result<bool> {
         let mut damaged = false;
         for piece in pieces {
             let Piece::Chunk { id, len } = *piece else { continue };
             report.chunks += 1;
-            if self.found.contains(&(id, len)) {
+            if let Some(marked) = self.found.get(&(id, len)) {
+                report.needed_of_marked += u64::from(*marked);
                 continue;
             }
             if !self.reader.holds(&id, len)? {
@@ -175,10 +182,12 @@ impl<'a> Manifests<'a> {
                 damaged = true;
                 continue;
             }
+            let marked = self.only_marked(&id, report);
+            report.needed_of_marked += u64::from(marked);
             if self.found.len() >= FOUND {
                 self.found.clear();
             }
-            self.found.insert((id, len));
+            self.found.insert((id, len), marked);
         }
         Ok(damaged)
     }

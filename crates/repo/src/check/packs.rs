@@ -1,6 +1,6 @@
 //! Packs: those that the index names against those of the store, and what stands in them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -44,6 +44,8 @@ enum Examined {
         lost: Vec<u32>,
         index: bool,
     },
+    /// The store does not have it any more.
+    Gone,
     /// Nothing is known of it, so nothing is forgotten.
     Unread(String),
 }
@@ -86,13 +88,15 @@ pub(super) fn check(
     let suspects = choose(present, &verified, options.read_percent);
     report.orphans = stored.into_keys().collect();
     report.orphans.sort();
+    let Examinations { lost, sound, gone } = examine_all(repository, index, options, &suspects, watch, report)?;
+    missing.extend(gone);
+    let missing = still_named(repository, index, missing)?;
     for id in &missing {
         let message = "the index names this pack, but the store does not have it".to_owned();
         report.find("I3", layout::pack(id), message, HEALS);
     }
     report.forgotten_packs = missing.len() as u64;
     index.forget_packs(&missing)?;
-    let Examinations { lost, sound } = examine_all(repository, index, options, &suspects, watch, report)?;
     report.forgotten_frames = lost.len() as u64;
     index.forget_frames(&lost)?;
     if options.read_percent == 0 {
@@ -103,6 +107,18 @@ pub(super) fn check(
     report.never_verified = index.packs()?.iter().filter(|(id, ..)| !verified.contains_key(id)).count() as u64;
     report.verified_since = verified.into_values().min();
     Ok(())
+}
+
+/// Of packs that the store does not have, those that no prune took since the fragments were listed.
+fn still_named(repository: &Repository, index: &Index, gone: Vec<PackId>) -> Result<Vec<PackId>> {
+    if gone.is_empty() {
+        return Ok(gone);
+    }
+    index.sync(repository)?;
+    index.learn_marks(repository)?;
+    let marked = index.marked()?;
+    let named: HashSet<PackId> = index.packs()?.into_iter().map(|(id, ..)| id).collect();
+    Ok(gone.into_iter().filter(|id| named.contains(id) && !marked.contains(id)).collect())
 }
 
 /// The packs to read: those whose size is wrong, and of the others the longest-unverified until their bytes are the share
@@ -129,6 +145,8 @@ struct Examinations {
     lost: Vec<(PackId, u32)>,
     /// Packs in which nothing is wrong.
     sound: Vec<PackId>,
+    /// Packs that the store does not have any more.
+    gone: Vec<PackId>,
 }
 
 /// Reads packs whole, several at a time.
@@ -181,6 +199,7 @@ fn examine_all(
                 report.find("I1", object, message, HEALS);
                 all.lost.extend(lost.into_iter().map(|ordinal| (suspect.id, ordinal)));
             }
+            Examined::Gone => all.gone.push(suspect.id),
             Examined::Unread(message) => {
                 report.find("I1", object, message, "See to the store, then check again.");
             }
@@ -210,7 +229,7 @@ impl<'a> Examiner<'a> {
             return Ok(Examined::Whole);
         }
         if let Err(error) = self.repository.store().get_range(&key, 0..suspect.size, &mut self.bytes) {
-            return Ok(Examined::Unread(error.to_string()));
+            return Ok(if error.is_not_found() { Examined::Gone } else { Examined::Unread(error.to_string()) });
         }
         let is_whole = blake3::hash(&self.bytes).as_bytes() == suspect.id.as_bytes();
         let (lost, footer) =

@@ -79,10 +79,13 @@ impl Index {
                 }
             };
             let mut dropped = transaction.prepare_cached("SELECT 1 FROM dropped WHERE pack = ?")?;
+            let mut still = transaction.prepare_cached("INSERT OR IGNORE INTO dropped VALUES(?, ?)")?;
             let mut list = transaction.prepare_cached("INSERT OR IGNORE INTO listed VALUES(?, ?)")?;
             let mut chunks: Vec<ChunkRow> = Vec::new();
             for info in &content.packs {
-                if !dropped.exists([info.id.as_bytes()])? {
+                if dropped.exists([info.id.as_bytes()])? {
+                    still.execute(params![info.id.as_bytes(), row])?;
+                } else {
                     list.execute([row, insert_pack(transaction, info, &mut chunks)?])?;
                 }
             }
@@ -151,7 +154,9 @@ impl Index {
     pub(crate) fn fragments_of(&self, packs: &BTreeSet<PackId>) -> Result<BTreeSet<FragmentId>> {
         self.read(|connection| {
             let sql = "SELECT fragments.id FROM packs JOIN listed ON listed.pack = packs.pack
-                JOIN fragments ON fragments.fragment = listed.fragment WHERE packs.id = ?";
+                JOIN fragments ON fragments.fragment = listed.fragment WHERE packs.id = ?1
+                UNION SELECT fragments.id FROM dropped JOIN fragments ON fragments.fragment = dropped.fragment
+                WHERE dropped.pack = ?1";
             let mut statement = connection.prepare(sql)?;
             let mut found = BTreeSet::new();
             for pack in packs {
@@ -183,7 +188,8 @@ fn drop_fragments(transaction: &Transaction<'_>, gone: &[FragmentId]) -> rusqlit
         let Some(row) = row else { continue };
         let mut named = transaction.prepare_cached("SELECT pack FROM listed WHERE fragment = ?")?;
         orphans.extend(named.query_map([row], |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?);
-        for table in ["listed", "replaced", "fragments"] {
+        transaction.execute("INSERT OR IGNORE INTO dropped SELECT pack, 0 FROM dropped WHERE fragment = ?", [row])?;
+        for table in ["listed", "replaced", "dropped", "fragments"] {
             transaction.prepare_cached(&format!("DELETE FROM {table} WHERE fragment = ?"))?.execute([row])?;
         }
     }

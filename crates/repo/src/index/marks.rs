@@ -106,7 +106,7 @@ impl Index {
     /// Packs whose rows went although a fragment may still name them.
     pub(crate) fn dropped(&self) -> Result<BTreeSet<PackId>> {
         self.read(|connection| {
-            let mut statement = connection.prepare("SELECT pack FROM dropped")?;
+            let mut statement = connection.prepare("SELECT DISTINCT pack FROM dropped")?;
             statement.query_map([], |row| id(row, 0, PackId::from_slice))?.collect()
         })
     }

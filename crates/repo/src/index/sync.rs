@@ -1,6 +1,6 @@
 //! Bringing the index up to date: from fragments always, from pack footers when they are asked for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use icecore_format::entry::Timestamp;
 use icecore_format::frame::FrameChunk;
@@ -8,7 +8,7 @@ use icecore_format::id::{ChunkId, FragmentId, PackId};
 use icecore_format::pack::{FrameInfo, PackInfo};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::fragments::{PACKS_PER_FRAGMENT, list_fragments, publish, read_fragment};
+use super::fragments::{list_fragments, read_fragment};
 use super::{Index, encoding, id, kind};
 use crate::error::{Error, Result};
 use crate::layout;
@@ -99,6 +99,9 @@ impl Index {
                 Err(error) => return Err(error),
             }
         }
+        if is_complete && synced.damaged.is_empty() {
+            self.forget_unnamed()?;
+        }
         // Only after the new ones are in: a merged fragment keeps the packs of those it replaces.
         if !gone.is_empty() {
             synced.dropped += self.drop_fragments(&gone)?;
@@ -169,29 +172,35 @@ impl Index {
             }
             transaction.execute_batch(
                 "DELETE FROM chunks; DELETE FROM frames; DELETE FROM packs; DELETE FROM listed; DELETE FROM fragments;
-                 DELETE FROM replaced; DELETE FROM intact; UPDATE meta SET value = value + 1 WHERE key = 'generation';",
+                 DELETE FROM replaced; DELETE FROM intact; UPDATE meta SET value = value + 1 WHERE key = 'generation';
+                 INSERT OR IGNORE INTO dropped SELECT pack, 0 FROM dropped; DELETE FROM dropped WHERE fragment > 0;",
             )
         })
     }
 
-    /// Dropped packs that the store does not have and a fragment names still.
-    fn still_named(&self, repository: &Repository) -> Result<Vec<PackId>> {
-        let mut dropped: HashSet<PackId> = HashSet::new();
-        for id in self.dropped()? {
-            if repository.store().size(&layout::pack(&id))?.is_none() {
-                dropped.insert(id);
+    /// Lets go of dropped packs that no fragment named when all were read, this time and the last: of a fragment that was written
+    /// anew one listing may miss both.
+    fn forget_unnamed(&self) -> Result<()> {
+        let any = "SELECT EXISTS(SELECT 1 FROM dropped WHERE fragment = 0)";
+        if self.read(|connection| connection.query_row(any, [], |row| row.get(0)))? {
+            self.write(|transaction| transaction.execute("DELETE FROM dropped WHERE fragment = 0", []).map(drop))?;
+        }
+        Ok(())
+    }
+
+    /// Dropped packs that a fragment names and the store does not have.
+    pub(crate) fn lost(&self, repository: &Repository) -> Result<BTreeSet<PackId>> {
+        let named: Vec<PackId> = self.read(|connection| {
+            let mut statement = connection.prepare("SELECT DISTINCT pack FROM dropped WHERE fragment > 0")?;
+            statement.query_map([], |row| id(row, 0, PackId::from_slice))?.collect()
+        })?;
+        let mut lost = BTreeSet::new();
+        for pack in named {
+            if repository.store().size(&layout::pack(&pack))?.is_none() {
+                lost.insert(pack);
             }
         }
-        if dropped.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut named = Vec::new();
-        for id in self.fragments()? {
-            // What cannot be read is told elsewhere.
-            let Ok(fragment) = read_fragment(repository, &id) else { continue };
-            named.extend(fragment.packs.iter().map(|info| info.id).filter(|id| dropped.contains(id)));
-        }
-        Ok(named)
+        Ok(lost)
     }
 
     /// Dropped packs that the store has with the size that their own footers say.
@@ -211,8 +220,7 @@ impl Index {
 
     /// Makes the index anew: from the fragments, from the footers of packs that no fragment names, without packs that the
     /// store does not have. Publishes a fragment for what it adopted.
-    pub fn rebuild(&self, repository: &Repository, mut progress: impl FnMut(u64, u64)) -> Result<Rebuilt> {
-        let open_key = repository.open_key()?;
+    pub fn rebuild(&self, repository: &Repository, progress: impl FnMut(u64, u64)) -> Result<Rebuilt> {
         self.clear(repository)?;
         let synced = self.sync(repository)?;
         self.learn_marks(repository)?;
@@ -233,26 +241,13 @@ impl Index {
             }
             Ok(())
         })?;
-        let mut adopted = Vec::new();
-        for (done, (id, size)) in unnamed.iter().enumerate() {
-            progress(done as u64, unnamed.len() as u64);
-            match read_footer(repository, &open_key, id, *size) {
-                Ok(info) => {
-                    self.insert_pack(&info)?;
-                    adopted.push(info);
-                }
-                Err(error @ Error::Damaged { .. }) => rebuilt.damaged.push(error.to_string()),
-                Err(error) => return Err(error),
-            }
-        }
-        rebuilt.adopted = adopted.len() as u64;
-        for batch in adopted.chunks(PACKS_PER_FRAGMENT) {
-            publish(self, repository, batch)?;
-        }
+        let (adopted, damaged) = self.adopt(repository, &unnamed, progress)?;
+        rebuilt.adopted = adopted;
+        rebuilt.damaged.extend(damaged);
         for id in named.keys() {
             self.drop_pack(id)?;
         }
-        let lost = self.still_named(repository)?;
+        let lost = self.lost(repository)?;
         rebuilt.missing = named.into_keys().chain(lost).filter(|id| !going.contains(id)).collect();
         rebuilt.missing.sort();
         rebuilt.missing.dedup();
@@ -268,8 +263,8 @@ pub(super) fn drop_packs(transaction: &Transaction<'_>, packs: &[i64]) -> rusqli
         return Ok(());
     }
     let mut remember = transaction.prepare_cached(
-        "INSERT OR IGNORE INTO dropped SELECT id FROM packs WHERE pack = ?1
-            AND EXISTS(SELECT 1 FROM listed WHERE listed.pack = ?1)",
+        "INSERT OR IGNORE INTO dropped SELECT packs.id, listed.fragment FROM packs JOIN listed ON listed.pack = packs.pack
+            WHERE packs.pack = ?",
     )?;
     for pack in packs {
         remember.execute([pack])?;

@@ -165,3 +165,42 @@ fn who_cannot_read_marks_does_not_commit_beside_them_whenever_they_come() {
         assert_eq!(place.keys("snapshots").len(), 1);
     }
 }
+
+#[test]
+fn a_lost_pack_is_known_until_no_fragment_names_it() {
+    let place = Place::new();
+    commit(&place, 0, 10);
+    commit(&place, 100, 10);
+    let (repository, index) = place.open();
+    let pack = data_pack(&index);
+    place.store.delete(&layout::pack(&pack)).unwrap();
+    index.drop_pack(&pack).unwrap();
+    assert_eq!(index.lost(&repository).unwrap(), [pack].into());
+    // Somebody writes the fragment anew without it.
+    let [old] = index.fragments_of(&[pack].into()).unwrap().into_iter().collect::<Vec<_>>()[..] else { panic!() };
+    let mut packs = read_fragment(&repository, &old).unwrap().packs;
+    packs.retain(|info| info.id != pack);
+    objects::put_fragment(&repository, &Fragment::of(packs).encode()).unwrap();
+    place.store.delete(&layout::fragment(&old)).unwrap();
+    index.sync(&repository).unwrap();
+    assert!(index.dropped().unwrap().contains(&pack), "a listing may have missed what names it now");
+    index.sync(&repository).unwrap();
+    assert!(index.dropped().unwrap().is_empty());
+}
+
+#[test]
+fn marks_of_a_pack_that_was_lost_do_not_stay_for_ever() {
+    let place = Place::new();
+    commit(&place, 0, 10);
+    let (repository, index) = place.open();
+    let pack = data_pack(&index);
+    catalogue::forget(&repository, &layout::id_of(&place.keys("snapshots")[0]).unwrap()).unwrap();
+    assert!(prune_at(&place, at(0)).unwrap().marked > 0);
+    place.store.delete(&layout::pack(&pack)).unwrap();
+    index.drop_pack(&pack).unwrap();
+    for hours in [30, 40, 50, 60] {
+        prune_at(&place, at(hours * HOUR)).unwrap();
+    }
+    assert!(place.keys("gc").is_empty() && place.keys("index").is_empty() && place.keys("packs").is_empty());
+    assert!(index.dropped().unwrap().is_empty());
+}

@@ -31,7 +31,7 @@ type TestStore = Recording<MemoryStore>;
 /// A host that knows a repository.
 struct Host {
     repository: Arc<Repository>,
-    index: Index,
+    index: Arc<Index>,
     _state: TempDir,
 }
 
@@ -39,7 +39,7 @@ impl Host {
     fn open(store: &Arc<TestStore>, secret: &Secret, now: Timestamp) -> Self {
         let state = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let repository = Arc::new(Repository::open(store.clone(), secret).unwrap());
-        let index = Index::open(state.path(), repository.id()).unwrap();
+        let index = Arc::new(Index::open(state.path(), repository.id()).unwrap());
         index.sync_at(&repository, now).unwrap();
         Self { repository, index, _state: state }
     }

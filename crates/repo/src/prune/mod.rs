@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! fragments, marks, snapshots ─▶ Reach::usage: what of each pack is needed ─▶ plan (pure; the dry run)
-//!     due packs:     copy what is needed of them after all ─▶ un-index ─▶ delete ─▶ mark "gone"       (sweep)
+//!     due packs:     copy what is needed of them and cannot be read elsewhere ─▶ un-index ─▶ delete ─▶ mark "gone"  (sweep)
 //!     packs partly dead: copy what is needed (repack) ─┐
 //!     packs wholly dead ───────────────────────────────┴─▶ mark "announced" ─▶ clock ─▶ mark "waiting"
 //! at last: too many fragments ─▶ merged
@@ -10,6 +10,7 @@
 //! Why no committed snapshot can miss a chunk stands in `docs/invariants.md`, "Prune beside backups". Each step may be the last one
 //! of a run: the next run, on whichever host, goes on from the marks.
 
+mod keepers;
 mod plan;
 mod repack;
 mod sweep;
@@ -24,6 +25,7 @@ use std::time::Instant;
 use icecore_format::entry::Timestamp;
 use icecore_format::id::{AnnotationId, PackId};
 use icecore_format::mark::Stage;
+use icecore_format::session::SessionRecord;
 
 pub use self::plan::{MaxUnused, PackBytes, PrunePlan, plan};
 pub use self::undo::undo;
@@ -198,9 +200,16 @@ fn permit(repository: &Repository, options: &PruneOptions, now: Timestamp) -> Re
              repository that nothing else uses"
         )));
     }
-    if options.now
-        && let Some((_, session)) = sign::all(repository)?.into_iter().find(|(_, record)| sign::lives(record, now))
-    {
+    if !options.now {
+        return Ok(());
+    }
+    let sessions = sign::all(repository)?;
+    if let Some((_, damage)) = sessions.damaged.first() {
+        return Err(Error::Refused(format!(
+            "nothing was deleted: {damage}; it may be the record of a session that is running: remove the object when none is"
+        )));
+    }
+    if let Some((_, session)) = sessions.records.into_iter().find(|(_, record)| sign::lives(record, now)) {
         let minutes = now.seconds.saturating_sub(session.started.seconds).max(0) / 60;
         return Err(Error::Refused(format!(
             "nothing was deleted: a session of \"{}\" is running on host {} (process {}, since {minutes} min): wait until it has ended, \
@@ -243,9 +252,10 @@ fn look(
             "`icecore check` tells which files; `icecore rebuild-index` or `icecore repair` first",
         ));
     }
-    let sessions = sign::all(repository)?;
+    let sessions = sign::all(repository)?.records;
     let oldest = sessions.iter().find(|(_, record)| sign::lives(record, at)).map(|(_, record)| record.started);
-    let plan = plan(&usage.packs, &index.dropped()?, &index.marks()?, options, oldest, at);
+    let (dropped, lost) = (index.dropped()?, index.lost(repository)?);
+    let plan = plan(&usage.packs, (&dropped, &lost), &index.marks()?, options, oldest, at);
     Ok(View { at, reach, usage, plan, stale: annotations.stale(&catalogue) })
 }
 
@@ -305,12 +315,12 @@ fn run(
     for stale in &view.stale {
         repository.store().delete(&layout::annotation(stale))?;
     }
-    forget_dead_sessions(repository, view.at)?;
+    forget_dead_sessions(repository, index, view.at)?;
     let mut report = PruneReport { plan: view.plan.clone(), ..PruneReport::default() };
-    sweep::sweep(repository, index, &view, options, clock, watch, &mut report)?;
+    let is_damaged = sweep::sweep(repository, index, &view, options, clock, watch, &mut report)?;
     let repacked = repack::repack(repository, index, &view, options, clock, watch, &mut report)?;
     let mut dead = view.plan.mark.clone();
-    if !repacked.lost.is_empty() {
+    if is_damaged || !repacked.lost.is_empty() {
         repack::forget_lost(repository, index, &view.reach, &repacked.lost)?;
         // Packs that seemed dead because what they hold stood there too may be all there is.
         match look(repository, index, options, clock, watch) {
@@ -360,12 +370,14 @@ fn mark(
     Ok(Some(until))
 }
 
-/// Removes the records of sessions that ended without removing them.
-fn forget_dead_sessions(repository: &Repository, now: Timestamp) -> Result<()> {
-    for (id, record) in sign::all(repository)? {
-        if now.seconds.saturating_sub(record.seen.seconds) > 2 * sign::LIFE {
-            repository.store().delete(&layout::session(&id))?;
-        }
+/// Removes the records of sessions that ended without removing them. What they stored and did not come to name is named before, for
+/// otherwise nobody would ever delete it.
+fn forget_dead_sessions(repository: &Repository, index: &Index, now: Timestamp) -> Result<()> {
+    let is_dead = |record: &SessionRecord| now.seconds.saturating_sub(record.seen.seconds) > 2 * sign::LIFE;
+    let mut dead = sign::all(repository)?.records;
+    dead.retain(|(_, record)| is_dead(record));
+    if !dead.is_empty() {
+        index.adopt_strays(repository)?;
     }
-    Ok(())
+    dead.iter().try_for_each(|(id, _)| Ok(repository.store().delete(&layout::session(id))?))
 }

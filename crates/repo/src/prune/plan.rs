@@ -68,10 +68,11 @@ pub struct PrunePlan {
     pub(super) announced: BTreeSet<PackId>,
 }
 
-/// Plans. `dropped` are packs that some fragment may name although the index does not; `oldest` is when the oldest session that is running began.
+/// Plans. `dropped` are packs that some fragment may name although the index does not, and those of them that the store does not have;
+/// `oldest` is when the oldest session that is running began.
 pub fn plan(
     packs: &[PackUse],
-    dropped: &BTreeSet<PackId>,
+    (dropped, lost): (&BTreeSet<PackId>, &BTreeSet<PackId>),
     marks: &[(MarkId, Mark)],
     options: &PruneOptions,
     oldest: Option<Timestamp>,
@@ -85,8 +86,10 @@ pub fn plan(
         if fate.stage == Stage::Announced {
             plan.announced.insert(*id);
         }
-        // A pack that another host un-indexed and did not come to delete is in no index, and still in the store.
-        if !indexed.contains(id) && !dropped.contains(id) && fate.is_due && fate.stage < Stage::Gone {
+        // A pack that another host un-indexed and did not come to delete is in no index, and still in the store; one that is lost is
+        // still in fragments.
+        let is_unknown = !indexed.contains(id) && (!dropped.contains(id) || lost.contains(id));
+        if is_unknown && fate.is_due && fate.stage < Stage::Gone {
             plan.due.push(PackBytes { id: *id, size: 0, dead: 0 });
         }
     }

@@ -10,11 +10,11 @@ use icecore_format::pack::PackKind;
 
 use super::{PackBytes, PruneOptions, PruneReport, PruneStep, View, Watch};
 use crate::error::{Error, Result};
-use crate::index::{Index, Location, Lookup};
+use crate::index::{Index, Location};
 use crate::reach::Reach;
 use crate::reader::ChunkReader;
 use crate::repository::Repository;
-use crate::rescue;
+use crate::rescue::{self, UnderWay};
 use crate::session::{ChunkWriter, Session};
 use crate::sign::Who;
 
@@ -43,22 +43,27 @@ pub(super) fn repack(
     let plan = &view.plan;
     let mut doomed: HashSet<PackId> = index.marked()?;
     doomed.extend(plan.mark.iter().chain(&plan.repack).map(|pack| pack.id));
-    let copied = copy(repository, index, view, &plan.repack, doomed, options, clock, watch, report)?;
+    let lookup = index.lookup()?;
+    let stands = &mut |id: &ChunkId| Ok(lookup.locate(id)?.iter().any(|at| !doomed.contains(&at.frame.pack)));
+    let copied = copy(repository, index, view, &plan.repack, stands, options, clock, watch, report)?;
     report.repacked = copied.whole.len() as u64;
     let dead = |packs: &[PackBytes]| packs.iter().map(|pack| pack.dead).sum::<u64>();
     report.plan.kept_dead += dead(&plan.repack) - dead(&copied.whole);
     Ok(copied)
 }
 
-/// Copies out of `from` what is needed and stands in no pack but `doomed` ones, until the time is over. Everything that was
-/// copied is durable and named by a fragment on return. The report names what is damaged.
+/// Tells whether a chunk stands in a pack that stays.
+pub(super) type Stands<'a> = &'a mut dyn FnMut(&ChunkId) -> Result<bool>;
+
+/// Copies out of `from` what is needed unless it `stands` elsewhere, until the time is over. Everything that was copied is durable and
+/// named by a fragment on return. The report names what is damaged.
 #[allow(clippy::too_many_arguments, reason = "one story, told in two places")]
 pub(super) fn copy(
     repository: &Arc<Repository>,
     index: &Arc<Index>,
     view: &View,
     from: &[PackBytes],
-    doomed: HashSet<PackId>,
+    stands: Stands<'_>,
     options: &PruneOptions,
     clock: &dyn Fn() -> Timestamp,
     watch: Watch<'_>,
@@ -72,7 +77,7 @@ pub(super) fn copy(
     let session = Session::begin_as(Arc::clone(repository), Arc::clone(index), LEVEL, (!options.now).then_some(&who))?;
     let copied = (|| {
         let mut writer = session.writer()?;
-        let mut copying = Copying { reach: &view.reach, lookup: index.lookup()?, doomed, done: HashSet::new() };
+        let mut copying = Copying { reach: &view.reach, stands, under_way: UnderWay::default() };
         let mut copied = Copied::default();
         for pack in from {
             if options.until.is_some_and(|until| Instant::now() >= until) {
@@ -108,7 +113,12 @@ pub(super) fn copy(
 
 /// Forgets of packs that could not be copied those frames that cannot be read and hold something needed that stands in another
 /// pack too: from now on it counts as needed there. What stands nowhere else stays known, to be told of and repaired.
-pub(super) fn forget_lost(repository: &Arc<Repository>, index: &Index, reach: &Reach, packs: &[PackId]) -> Result<()> {
+pub(super) fn forget_lost<'p>(
+    repository: &Arc<Repository>,
+    index: &Index,
+    reach: &Reach,
+    packs: impl IntoIterator<Item = &'p PackId>,
+) -> Result<()> {
     let reader = ChunkReader::new(repository, index)?;
     let lookup = index.lookup()?;
     let mut plain = Vec::new();
@@ -144,10 +154,8 @@ pub(super) fn forget_lost(repository: &Arc<Repository>, index: &Index, reach: &R
 /// Decides chunk by chunk what is copied.
 struct Copying<'a> {
     reach: &'a Reach,
-    lookup: Lookup,
-    doomed: HashSet<PackId>,
-    /// On its way, and not in the index yet.
-    done: HashSet<ChunkId>,
+    stands: Stands<'a>,
+    under_way: UnderWay,
 }
 
 impl Copying<'_> {
@@ -157,22 +165,16 @@ impl Copying<'_> {
         pack: (PackId, PackKind, u64),
         writer: &mut ChunkWriter,
     ) -> Result<u64> {
-        let (reach, lookup, doomed, done) = (self.reach, &self.lookup, &self.doomed, &mut self.done);
+        let Self { reach, stands, under_way } = self;
         let mut fresh = HashSet::new();
-        let result = rescue::pack(repository, pack, writer, &mut |id| {
-            if done.contains(id) || fresh.contains(id) || !reach.is_needed(id)? {
+        let copied = rescue::pack(repository, pack, writer, &mut |id| {
+            if under_way.contains(id) || fresh.contains(id) || !reach.is_needed(id)? || stands(id)? {
                 return Ok(false);
             }
-            let stands = lookup.locate(id)?.iter().any(|at| !doomed.contains(&at.frame.pack));
-            if !stands {
-                fresh.insert(*id);
-            }
-            Ok(!stands)
-        });
+            Ok(fresh.insert(*id))
+        })?;
         // Of a pack that could not be copied whole nothing is taken for copied: it stays.
-        if result.is_ok() {
-            done.extend(fresh);
-        }
-        result
+        fresh.into_iter().try_for_each(|id| under_way.insert(id, stands))?;
+        Ok(copied)
     }
 }

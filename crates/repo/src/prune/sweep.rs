@@ -1,20 +1,23 @@
 //! Packs whose grace period is over go: what is needed of them after all is copied, they are un-indexed, deleted, and said to
 //! be gone. In this order, each step durable before the next (I4).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use icecore_format::entry::Timestamp;
-use icecore_format::id::PackId;
+use icecore_format::id::{ChunkId, PackId};
 use icecore_format::mark::Stage;
 
-use super::repack::copy;
+use super::keepers::Keepers;
+use super::repack::{copy, forget_lost};
 use super::{PackBytes, PruneOptions, PruneReport, PruneStep, View, Watch};
 use crate::error::{Error, Result};
 use crate::index::{Index, read_fragment};
 use crate::repository::Repository;
 use crate::{layout, marks, merge};
 
+/// Gives whether something was found damaged on the way and is known no more.
 pub(super) fn sweep(
     repository: &Arc<Repository>,
     index: &Arc<Index>,
@@ -23,21 +26,40 @@ pub(super) fn sweep(
     clock: &dyn Fn() -> Timestamp,
     watch: Watch<'_>,
     report: &mut PruneReport,
-) -> Result<()> {
+) -> Result<bool> {
     let due = &view.plan.due;
     if due.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
-    let live: HashSet<PackId> = view.usage.packs.iter().filter(|pack| pack.is_live).map(|pack| pack.id).collect();
-    // A pack that is due and live holds something that stands in no pack without a mark.
-    let (needed, dead): (Vec<PackBytes>, Vec<PackBytes>) = due.iter().partition(|pack| live.contains(&pack.id));
-    let copied = copy(repository, index, view, &needed, index.marked()?, options, clock, watch, report)?;
+    let uses: HashMap<PackId, _> = view.usage.packs.iter().map(|pack| (pack.id, pack)).collect();
+    let mut keepers = Keepers::new(repository, index, &view.reach)?;
+    let (mut needed, mut dead) = (Vec::new(), Vec::new());
+    for pack in due {
+        if options.until.is_some_and(|until| Instant::now() >= until) {
+            report.cut_short = true;
+            break;
+        }
+        watch(PruneStep::Pack(0))?;
+        match uses.get(&pack.id) {
+            // It holds something that stands in no pack without a mark.
+            Some(held) if held.is_live => needed.push(*pack),
+            Some(held) if held.is_needed && pack.size > 0 && !keepers.cover(pack)? => needed.push(*pack),
+            _ => dead.push(*pack),
+        }
+    }
+    let stands = &mut |id: &ChunkId| keepers.have(id);
+    let copied = copy(repository, index, view, &needed, stands, options, clock, watch, report)?;
     // What could not be had from one may stand in another.
     let dead = if copied.whole.len() == needed.len() {
         dead
     } else {
-        copy(repository, index, view, &dead, index.marked()?, options, clock, watch, report)?.whole
+        copy(repository, index, view, &dead, stands, options, clock, watch, report)?.whole
     };
+    // What was in them stands elsewhere now, too.
+    let damaged = keepers.damaged;
+    forget_lost(repository, index, &view.reach, damaged.keys())?;
+    let is_damaged = !damaged.is_empty();
+    report.damaged.extend(damaged.into_values());
     let mut going: Vec<PackBytes> = dead.into_iter().chain(copied.whole).collect();
     going.sort();
     let mut ids: BTreeSet<PackId> = going.iter().map(|pack| pack.id).collect();
@@ -54,7 +76,7 @@ pub(super) fn sweep(
         let at = clock().max(unindexed);
         marks::put(repository, ids.into_iter().collect(), Stage::Gone, at, at, &options.host)?;
     }
-    Ok(())
+    Ok(is_damaged)
 }
 
 /// Takes packs out of every fragment that counts, and then out of the index. Packs in a fragment that cannot be read stay: they leave

@@ -1,9 +1,11 @@
 //! Prunes over the real repository code: what is needed stays, what is not goes in its time.
 
+mod beside;
 mod crash;
 mod economy;
 mod holes;
 mod interleavings;
+mod keepers;
 mod merging;
 mod stale;
 
@@ -92,7 +94,7 @@ impl Host {
     /// Reads everything that a snapshot needs.
     fn restores(&self, id: &SnapshotId) -> std::result::Result<(), String> {
         let (snapshot, _) = catalogue::read(&self.repository, id).map_err(|error| error.to_string())?;
-        let reader = ChunkReader::new(&self.repository, &self.index).map_err(|error| error.to_string())?;
+        let reader = ChunkReader::looking_again(&self.repository, &self.index).map_err(|error| error.to_string())?;
         let names = names(&reader, &snapshot.manifest.id).map_err(|error| error.to_string())?;
         names.iter().try_for_each(|chunk| reader.chunk(chunk).map(drop).map_err(|error| error.to_string()))
     }

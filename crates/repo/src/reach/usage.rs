@@ -22,6 +22,8 @@ pub struct PackUse {
     pub dead: u64,
     /// Whether it holds anything that is needed, and that is not counted in another pack.
     pub is_live: bool,
+    /// Whether it holds anything that is needed, wherever that is counted.
+    pub is_needed: bool,
     /// A mark names it.
     pub is_marked: bool,
     /// When a prune met it first, in seconds since 1970.
@@ -86,6 +88,7 @@ fn survey(connection: &Connection) -> rusqlite::Result<Usage> {
             size: row.get(3)?,
             dead: 0,
             is_live: false,
+            is_needed: false,
             is_marked: row.get(5)?,
             seen: row.get(4)?,
         });
@@ -137,6 +140,7 @@ impl Places {
         let kept = if self.is_needed { self.at.iter().min_by_key(keeper).copied() } else { None };
         for (frame, len) in &self.at {
             let frame_use = &mut frames[*frame];
+            packs[frame_use.pack as usize].is_needed |= self.is_needed;
             if kept.is_some_and(|(kept, _)| kept == *frame) {
                 packs[frame_use.pack as usize].is_live = true;
             } else {

@@ -379,3 +379,27 @@ fn a_pack_that_a_prune_deleted_is_not_missing() {
     perform(&repository, &index, &plan, OPTIONS, &|_| Ok(())).unwrap();
     assert_eq!(index.fragments_of(&packs.into_iter().collect()).unwrap().len(), 1);
 }
+
+#[test]
+fn what_a_killed_repair_left_in_the_state_directory_goes_with_the_next_one() {
+    let place = Place::new();
+    commit(&place, 0, 4);
+    let (repository, index) = place.open();
+    let state = index.path().parent().unwrap();
+    let scratches = || {
+        let names = state.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(SCRATCH)).count()
+    };
+    // Two at once keep out of each other's way.
+    let one = Scratch::beside(&index, &repository).unwrap();
+    let two = Scratch::beside(&index, &repository).unwrap();
+    assert_eq!(scratches(), 2);
+    drop(two);
+    // Killed: the system lets go of the lock, and nobody removes the directory.
+    let Scratch { index: _index, _directory, _lock } = one;
+    drop(_lock);
+    std::mem::forget(_directory);
+    assert_eq!(scratches(), 1);
+    plan_of(&place);
+    assert_eq!(scratches(), 0);
+}

@@ -73,7 +73,7 @@ pub(super) fn copy_state(from: &Path, to: &Path) {
 }
 
 /// Whether all is well on a host with that state directory, now and after it went on.
-fn survives(store: &Arc<MemoryStore>, state: &Path, kept: &[SnapshotId], case: &str) {
+fn survives(store: &Arc<dyn Store>, state: &Path, kept: &[SnapshotId], case: &str) {
     let mut kept = kept.to_vec();
     // Weeks later each time, so that everything that waits is due.
     for (round, now) in [LATER + 50 * HOUR, LATER + 100 * HOUR].into_iter().enumerate() {
@@ -103,11 +103,19 @@ fn wherever_a_prune_is_cut_everything_that_is_needed_stays() {
     assert!(cuts > 30, "the history has become short: {cuts}");
     for cut in 0..=cuts {
         // Between the beginning and the end of a call only its fate matters.
-        for fate in [Fate::Absent, Fate::Complete].into_iter().take(1 + cut % 2) {
-            let image = || Arc::new(history.log.image(cut, |_| fate).to_memory().unwrap());
+        for fate in [Fate::Absent, Fate::Complete, Fate::Torn].into_iter().take(1 + 2 * (cut % 2)) {
+            let disk = in_memory();
+            let image = || -> Arc<dyn Store> {
+                let image = history.log.image(cut, |_| fate);
+                match fate {
+                    // Half a file, which only a disk has.
+                    Fate::Torn => Arc::new(image.to_directory(disk.path()).unwrap()),
+                    _ => Arc::new(image.to_memory().unwrap()),
+                }
+            };
             let case = format!("after {cut} of {cuts} events ({fate:?})");
             // In turn, because each takes its time: every cut is met by two of them.
-            match (cut + usize::from(fate == Fate::Complete)) % 3 {
+            match (cut + fate as usize) % 3 {
                 0 => survives(&image(), in_memory().path(), &history.kept, &format!("{case}, no index")),
                 1 => {
                     let state = in_memory();

@@ -2,6 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 
+use icecore_store::error::Operation;
+use icecore_testkit::{Fault, Faulty};
+
 use super::*;
 
 fn all() -> PruneOptions {
@@ -127,4 +130,32 @@ fn an_announcement_stays_until_what_follows_it_is_surely_durable() {
         host.prune(&options(), at(seconds)).unwrap();
         assert_eq!(keys(&place.store, "gc").len(), left, "after {seconds} s");
     }
+}
+
+#[test]
+fn what_a_session_stored_and_did_not_come_to_name_goes_in_the_end() {
+    let place = Place::new();
+    let kept = place.host("a", at(0)).back_up("a", &(0..5).collect(), &|| at(0)).unwrap();
+    let before = keys(&place.store, "packs").len();
+    // It dies when the first pack is durable, and nobody has heard of that; its host is lost, too.
+    let dead = std::sync::atomic::AtomicBool::new(false);
+    let dying = Faulty::new(place.store.clone(), move |attempt| {
+        use std::sync::atomic::Ordering::SeqCst;
+        let is_pack = attempt.operation == Operation::Put && attempt.object.starts_with("packs/");
+        match (dead.fetch_or(is_pack, SeqCst), is_pack) {
+            (true, _) => Fault::Fail(std::io::ErrorKind::BrokenPipe),
+            (false, true) => Fault::FailAfter(std::io::ErrorKind::BrokenPipe),
+            _ => Fault::None,
+        }
+    });
+    let lost = Host::open(Arc::new(dying), &place.room.path().join("lost"), at(1));
+    lost.back_up("lost", &(50..60).collect(), &|| at(1)).unwrap_err();
+    drop(lost);
+    assert_eq!((keys(&place.store, "packs").len(), keys(&place.store, "sessions").len()), (before + 1, 1));
+    let host = place.host("a", at(2));
+    for hours in [10, 11, 40, 50] {
+        host.prune(&all(), at(hours * HOUR)).unwrap();
+    }
+    assert_eq!((keys(&place.store, "packs").len(), keys(&place.store, "sessions").len()), (before, 0));
+    place.host("fresh", at(0)).restores(&kept).unwrap();
 }

@@ -12,10 +12,10 @@ use super::*;
 use crate::index::read_fragment;
 
 /// Numbers that a seed stands for (SplitMix64).
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub(super) fn roll(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -23,13 +23,13 @@ impl Dice {
         (z ^ (z >> 31)) % below
     }
 
-    fn files(&mut self) -> BTreeSet<u64> {
+    pub(super) fn files(&mut self) -> BTreeSet<u64> {
         (0..6).filter(|_| self.roll(2) == 0).collect()
     }
 }
 
 /// Ends an actor also when it panics.
-struct End<'a>(&'a Gate, usize);
+pub(super) struct End<'a>(pub(super) &'a Gate, pub(super) usize);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
