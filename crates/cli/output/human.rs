@@ -280,7 +280,7 @@ mod tests {
     fn a_table_fits_the_terminal_as_far_as_words_can_be_cut() {
         let mut table = Table::new([("name", Align::Left), ("size", Align::Right), ("why", Align::Left)]);
         table.row(["a name of twenty-two c".into(), "1,000,000".into(), "because of a reason".into()]);
-        for (width, expected) in [(60, "a name of twenty-two c"), (45, "a name of twen…"), (10, "a name …")] {
+        for (width, expected) in [(60, "a name of twenty-two c"), (45, "a name of twent…"), (10, "a name …")] {
             let mut out = Vec::new();
             table.width = Some(width);
             table.print("", &mut out).unwrap();
