@@ -9,8 +9,15 @@ pub enum ConfigCommand {
     #[command(after_help = CHECK_HELP)]
     Check,
     /// Show what holds in the end: the file with every default filled in, and no secret
+    #[command(after_help = "\
+Examples:
+  icecore config show
+  icecore config show --json --config ./new.toml")]
     Show,
     /// Print a commented configuration file with every key and its default
+    #[command(after_help = "\
+Example:
+  icecore config example > /etc/icecore/config.toml")]
     Example,
     /// Print a systemd service and timer that run what is due
     Systemd(SystemdArgs),
@@ -27,7 +34,11 @@ Example, from nothing to a nightly job:
 const CHECK_HELP: &str = "\
 Files, directories and programs that the file names and that are not there are told as warnings: they may come later.
 
-Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.";
+Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.
+
+Examples:
+  icecore config check
+  icecore config check --config ./new.toml";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
