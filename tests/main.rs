@@ -14,6 +14,7 @@ mod known;
 mod large;
 mod layering;
 mod manual;
+mod mount;
 mod prune;
 mod real_tree;
 mod restore;

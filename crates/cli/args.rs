@@ -6,6 +6,7 @@ mod care;
 mod config;
 mod instance;
 mod key;
+mod mount;
 mod other;
 mod restore;
 mod run;
@@ -24,6 +25,7 @@ pub use self::care::{CheckArgs, CopyArgs, ForgetArgs, PruneArgs, RepairArgs, Sta
 pub use self::config::{ConfigCommand, SystemdArgs};
 pub use self::instance::{DiscoverArgs, InstanceCommand, InstanceStatusArgs, InstanceThawArgs, TestFreezeArgs};
 pub use self::key::{KeyAddArgs, KeyChangeArgs, KeyCommand, KeyRemoveArgs, NewPassword, RoleArg};
+pub use self::mount::MountArgs;
 pub use self::other::{CompletionsArgs, DemoArgs, DemoPart, DemoPartArgs, GuardianArgs, ManArgs};
 pub use self::restore::RestoreArgs;
 pub use self::run::RunArgs;
@@ -117,6 +119,8 @@ pub enum Command {
     Tag(TagArgs),
     /// Bring back a snapshot or a part of it: elsewhere, in place, or by exchange
     Restore(RestoreArgs),
+    /// Show snapshots as a read-only file system
+    Mount(MountArgs),
     /// Delete snapshots by rules or by name; what only they needed becomes free
     Forget(ForgetArgs),
     /// Delete what no snapshot needs any more, beside backups and without a lock
@@ -179,6 +183,7 @@ impl Command {
             Self::History(_) => "history",
             Self::Tag(_) => "tag",
             Self::Restore(_) => "restore",
+            Self::Mount(_) => "mount",
             Self::Forget(_) => "forget",
             Self::Prune(_) => "prune",
             Self::Check(_) => "check",
@@ -263,6 +268,9 @@ mod tests {
             "icecore restore latest --in-place --exchange",
             "icecore restore latest --root x",
             "icecore restore latest --drop-old /x",
+            "icecore mount",
+            "icecore mount /x --snapshot a -i b",
+            "icecore mount /x --cache much",
             "icecore init --generate-password f --password-file g",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");

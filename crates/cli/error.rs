@@ -154,6 +154,9 @@ pub enum Error {
     /// The demonstration did not show what it should.
     #[error("{0}")]
     Demo(String),
+    /// Snapshots could not be shown as a file system.
+    #[error(transparent)]
+    Mount(#[from] icecore_mount::Error),
     /// The user ended it.
     #[error("interrupted")]
     Interrupted,

@@ -161,6 +161,8 @@ fn code_and_hint(error: &Error) -> (Code, Option<String>) {
         Error::Thaw(_) => (Code::Unthawed, None),
         Error::Freezer { .. } | Error::Discover(_) | Error::Guardian(_) => (Code::Failed, None),
         Error::Exists(_) => (Code::Failed, hint("name a file that does not exist yet")),
+        Error::Mount(icecore_mount::Error::Engine(error)) => of_engine(error),
+        Error::Mount(error) => (Code::Failed, error.hint()),
         Error::Interrupted => (Code::Interrupted, None),
         Error::File { .. } | Error::Output(_) | Error::Random(_) | Error::Demo(_) => (Code::Failed, None),
     }

@@ -70,6 +70,7 @@ fn run(cli: &Cli, world: &World, recovery: &Recovery, output: &mut Output) -> Re
         Command::Tag(args) => commands::tag::run(args, &settings()?, output),
         Command::History(args) => commands::history::run(args, &settings()?, output),
         Command::Restore(args) => commands::restore::run(args, &settings()?, output),
+        Command::Mount(args) => commands::mount::run(args, &settings()?, output),
         Command::Forget(args) => commands::forget::run(args, &settings()?, output),
         Command::Run(args) => commands::run::run(args, &settings()?, output),
         Command::Prune(args) => commands::prune::run(args, &settings()?, output),

@@ -59,6 +59,11 @@ pub fn local(time: Timestamp) -> String {
     local_in(time, &told())
 }
 
+/// A time as a name of a file: local, to the second.
+pub fn file_name(time: Timestamp) -> String {
+    local(time).replace(' ', "_").replace(':', "-")
+}
+
 /// From one time to a later one, in milliseconds; negative if a clock was set back in between.
 pub fn milliseconds_between(earlier: Timestamp, later: Timestamp) -> i64 {
     let nanos = |time: Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);

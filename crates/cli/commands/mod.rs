@@ -18,6 +18,7 @@ pub mod instance;
 pub mod key;
 pub mod ls;
 pub mod man;
+pub mod mount;
 pub mod prune;
 pub mod rebuild_index;
 pub mod repair;

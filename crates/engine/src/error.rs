@@ -71,6 +71,15 @@ pub enum Error {
         /// Why.
         source: ReadError<icecore_repo::Error>,
     },
+    /// What is needed of a manifest, or of a list of pieces, could not be read.
+    #[error(transparent)]
+    Block(#[from] ReadError<icecore_repo::Error>),
+    /// A file's list of pieces is not what its entry says.
+    #[error("the list of pieces does not agree with the file's size")]
+    WrongPieces,
+    /// A file whose content the snapshot does not have.
+    #[error("the snapshot has no content of it: it could not be read when the backup was taken, or was lost since")]
+    NoContent,
     /// A manifest could not be written.
     #[error("writing the manifest failed: {0}")]
     WriteManifest(WriteError<icecore_repo::Error>),

@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`access`] | random access to snapshots, as a file system needs it |
 //! | [`annotate`] | tags of snapshots, changed later |
 //! | [`archive`] | an opened repository with its index, and what can be asked of it |
 //! | [`backup`] | live roots → snapshot |
@@ -19,6 +20,7 @@
 //!
 //! Nothing here touches the terminal, the environment or a clock.
 
+pub mod access;
 pub mod annotate;
 pub mod archive;
 pub mod backup;
@@ -42,6 +44,7 @@ pub use error::{Error, Result};
 pub use forget::Outlook;
 pub use progress::{Phase, Progress};
 
+pub use icecore_format::manifest::Root as ManifestRoot;
 pub use icecore_format::seal::Entropy;
 pub use icecore_format::{annotation, entry, id, keys, snapshot};
 pub use icecore_repo::check::{CheckOptions, CheckReport, DamagedFile, Finding};

@@ -203,7 +203,8 @@ impl ChunkReader {
         self.verified(chunk, at, &frame).map(Arc::from)
     }
 
-    fn missing(&self, chunk: &ChunkId) -> Error {
+    /// That no pack holds the chunk.
+    pub fn missing(&self, chunk: &ChunkId) -> Error {
         Error::MissingChunk { chunk: *chunk, index: self.lookup.path().to_owned() }
     }
 

@@ -39,7 +39,7 @@ use crate::id::ChunkId;
 
 pub use block::{Block, Branch, Family, Links, block_links, decode_block};
 pub use lockstep::{Lockstep, Lost, Members, Step};
-pub use pieces::{PieceWriter, Pieces, pieces};
+pub use pieces::{PieceWriter, Pieces, pieces, pieces_from};
 pub use reader::{Children, Entries, ManifestReader};
 pub use writer::ManifestWriter;
 

@@ -5,7 +5,7 @@ use std::vec;
 
 use super::block::{self, Branch, Family};
 use super::spine::{Child, Key, MIN_LEAF, Run, Spine};
-use super::walk::{Node, Walk};
+use super::walk::{Node, Passed, Walk};
 use super::{BlockSink, BlockSource, INLINE_PIECES, ReadError, WriteError};
 use crate::entry::{Content, PathBytes, Piece};
 use crate::id::ChunkId;
@@ -120,7 +120,15 @@ pub fn pieces<'s, S: BlockSource + ?Sized>(source: &'s S, content: &Content) -> 
         Content::Tree { root, height, pieces } => (Some(Node::top(*root, *height, *pieces)), Vec::new()),
         Content::Missing => (None, Vec::new()),
     };
-    Pieces { walk: Walk::new(source, top), leaf: leaf.into_iter() }
+    Pieces { walk: Walk::new(source, top), leaf: leaf.into_iter(), from: 0, next: 0 }
+}
+
+/// The same from the piece on that holds the byte at `offset`. Blocks that stand for bytes before it are not read.
+pub fn pieces_from<'s, S: BlockSource + ?Sized>(source: &'s S, content: &Content, offset: u64) -> Pieces<'s, S> {
+    let mut pieces = pieces(source, content);
+    pieces.from = offset;
+    pieces.skip_in_leaf();
+    pieces
 }
 
 /// The pieces of one file.
@@ -131,6 +139,26 @@ pub fn pieces<'s, S: BlockSource + ?Sized>(source: &'s S, content: &Content) -> 
 pub struct Pieces<'s, S: ?Sized> {
     walk: Walk<'s, S, Piece>,
     leaf: vec::IntoIter<Piece>,
+    /// Nothing that ends at or before this byte of the file is returned.
+    from: u64,
+    /// Where the first piece of `leaf` begins.
+    next: u64,
+}
+
+impl<S: BlockSource + ?Sized> Pieces<'_, S> {
+    /// Where in the file ends what was returned last, an error's bytes included.
+    pub fn offset(&self) -> u64 {
+        self.next
+    }
+
+    fn skip_in_leaf(&mut self) {
+        while let Some(piece) =
+            self.leaf.as_slice().first().filter(|piece| self.next.saturating_add(piece.len()) <= self.from)
+        {
+            self.next = self.next.saturating_add(piece.len());
+            self.leaf.next();
+        }
+    }
 }
 
 impl<S: BlockSource + ?Sized> Iterator for Pieces<'_, S> {
@@ -139,11 +167,23 @@ impl<S: BlockSource + ?Sized> Iterator for Pieces<'_, S> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(piece) = self.leaf.next() {
+                self.next = self.next.saturating_add(piece.len());
                 return Some(Ok(piece));
             }
-            match self.walk.next_leaf(|_| false)? {
-                Err(error) => return Some(Err(error)),
-                Ok(leaf) => self.leaf = leaf.items.into_iter(),
+            let from = self.from;
+            let before = |node: &Node, passed: Passed| {
+                node.bytes.is_some_and(|bytes| passed.bytes.saturating_add(bytes) <= from)
+            };
+            match self.walk.next_leaf(before)? {
+                Err(error) => {
+                    self.next = self.walk.passed().bytes;
+                    return Some(Err(error));
+                }
+                Ok(leaf) => {
+                    self.leaf = leaf.items.into_iter();
+                    self.next = leaf.before.bytes;
+                    self.skip_in_leaf();
+                }
             }
         }
     }
@@ -256,6 +296,10 @@ mod tests {
         let [Err(error)] = &bad[..] else { panic!("{} errors", bad.len()) };
         assert!(matches!(*error.fault, ReadFault::Source(Gone(id)) if id == leaf));
         let bytes: u64 = good.iter().map(|piece| piece.as_ref().unwrap().len()).sum();
+        // What is lost is the end of the list.
+        let mut from = pieces_from(&blocks, &content, bytes);
+        assert!(from.next().unwrap().is_err());
+        assert_eq!(from.offset(), list.iter().map(Piece::len).sum::<u64>());
         assert_eq!(error.items + good.len() as u64, count);
         assert_eq!(error.bytes.unwrap() + bytes, list.iter().map(Piece::len).sum());
     }
@@ -276,7 +320,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn every_list_survives(list in proptest::collection::vec((any::<u8>(), 1..=u32::MAX), 0..600)) {
+        fn every_list_survives(
+            list in proptest::collection::vec((any::<u8>(), 1..=u32::MAX), 0..600),
+            probes in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 8),
+        ) {
             let list: Vec<Piece> = list
                 .iter()
                 .map(|&(n, len)| match n {
@@ -287,7 +334,18 @@ mod tests {
             let mut blocks = Blocks::default();
             let content = write(&list, &mut blocks);
             prop_assert_eq!(read(&blocks, &content), &list[..]);
-            prop_assert_eq!(write(&list, &mut Blocks::default()), content);
+            prop_assert_eq!(&write(&list, &mut Blocks::default()), &content);
+            for (probe, within) in probes.into_iter().filter(|_| !list.is_empty()) {
+                let at = probe.index(list.len());
+                let begin: u64 = list[..at].iter().map(Piece::len).sum();
+                let offset = begin + within.index(list[at].len() as usize) as u64;
+                let mut from = pieces_from(&blocks, &content, offset);
+                prop_assert_eq!(from.next().unwrap().unwrap(), list[at]);
+                prop_assert_eq!(from.offset(), begin + list[at].len());
+                prop_assert_eq!(from.map(Result::unwrap).collect::<Vec<_>>(), &list[at + 1..]);
+            }
+            let end: u64 = list.iter().map(Piece::len).sum();
+            prop_assert!(pieces_from(&blocks, &content, end).next().is_none());
         }
     }
 }

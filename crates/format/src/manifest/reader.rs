@@ -3,7 +3,7 @@
 use std::iter::FusedIterator;
 use std::vec;
 
-use super::walk::{Node, Walk};
+use super::walk::{Leaf, Node, Walk};
 use super::{BlockSource, ReadError, Root};
 use crate::entry::{Entry, PathBytes, compare_paths};
 use crate::id::ChunkId;
@@ -41,14 +41,25 @@ impl<'s, S: BlockSource + ?Sized> ManifestReader<'s, S> {
         self.open(path.to_vec(), Bound::Subtree(path.to_vec()))
     }
 
+    /// The entry at a position: the number of entries that stand before it.
+    pub fn at(&self, position: u64) -> Result<Option<Entry>, ReadError<S::Error>> {
+        let mut walk = self.walk();
+        let leaf = walk.next_leaf(|node, before| before.items.saturating_add(node.count) <= position).transpose()?;
+        let nth = |leaf: Leaf<Entry>| Some((position.checked_sub(leaf.before.items)?, leaf.items));
+        Ok(leaf.and_then(nth).and_then(|(nth, items)| items.into_iter().nth(usize::try_from(nth).ok()?)))
+    }
+
     /// What stands directly in the directory `path`. Blocks that hold only what is deeper are not read.
     pub fn children(&self, path: &[u8]) -> Children<'s, S> {
-        Children { entries: self.subtree(path), directory: path.to_vec() }
+        Children { entries: self.subtree(path), directory: path.to_vec(), position: 0 }
+    }
+
+    fn walk(&self) -> Walk<'s, S, Entry> {
+        Walk::new(self.source, Some(Node::top(self.root.id, self.root.height, self.root.entries)))
     }
 
     fn open(&self, from: PathBytes, bound: Bound) -> Entries<'s, S> {
-        let top = Node::top(self.root.id, self.root.height, self.root.entries);
-        Entries { walk: Walk::new(self.source, Some(top)), leaf: Vec::new().into_iter(), block: None, from, bound }
+        Entries { walk: self.walk(), leaf: Vec::new().into_iter(), block: None, next: 0, from, bound }
     }
 }
 
@@ -87,6 +98,8 @@ pub struct Entries<'s, S: ?Sized> {
     walk: Walk<'s, S, Entry>,
     leaf: vec::IntoIter<Entry>,
     block: Option<ChunkId>,
+    /// The position of the first entry of `leaf`.
+    next: u64,
     from: PathBytes,
     bound: Bound,
 }
@@ -95,6 +108,11 @@ impl<S: BlockSource + ?Sized> Entries<'_, S> {
     /// The leaf that holds the entry which was returned last.
     pub fn block(&self) -> Option<ChunkId> {
         self.block
+    }
+
+    /// The position of the entry that was returned last: the number of entries that stand before it.
+    pub fn position(&self) -> u64 {
+        self.next.saturating_sub(1)
     }
 
     /// Goes forward to the first entry at or after `path`. Blocks in between are not read. Never goes back.
@@ -108,6 +126,7 @@ impl<S: BlockSource + ?Sized> Entries<'_, S> {
         let before = self.leaf.as_slice().partition_point(|entry| compare_paths(&entry.path, &self.from).is_lt());
         if before > 0 {
             self.leaf.nth(before - 1);
+            self.next += before as u64;
         }
     }
 }
@@ -118,6 +137,7 @@ impl<S: BlockSource + ?Sized> Iterator for Entries<'_, S> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(entry) = self.leaf.next() {
+                self.next += 1;
                 if self.bound.is_before(&entry.path) {
                     self.leaf = Vec::new().into_iter();
                     self.walk.stop();
@@ -126,7 +146,7 @@ impl<S: BlockSource + ?Sized> Iterator for Entries<'_, S> {
                 return Some(Ok(entry));
             }
             let (from, bound) = (&self.from, &self.bound);
-            let outside = |node: &Node| {
+            let outside = |node: &Node, _| {
                 node.upper.as_ref().is_some_and(|upper| compare_paths(upper, from).is_le())
                     || node.first.as_ref().is_some_and(|first| bound.is_before(first))
             };
@@ -134,6 +154,7 @@ impl<S: BlockSource + ?Sized> Iterator for Entries<'_, S> {
                 Err(error) => return Some(Err(error)),
                 Ok(leaf) => {
                     self.block = Some(leaf.id);
+                    self.next = leaf.before.items;
                     self.leaf = leaf.items.into_iter();
                     self.skip_in_leaf();
                 }
@@ -149,6 +170,30 @@ impl<S: BlockSource + ?Sized> FusedIterator for Entries<'_, S> {}
 pub struct Children<'s, S: ?Sized> {
     entries: Entries<'s, S>,
     directory: PathBytes,
+    position: u64,
+}
+
+impl<S: BlockSource + ?Sized> Children<'_, S> {
+    /// The position of the entry that was returned last, among all entries of the manifest.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Goes on behind the child `name` and everything below it, whether it is there or not. Never goes back.
+    pub fn skip_past(&mut self, name: &[u8]) {
+        let mut path = self.directory.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        self.entries.seek(&behind(path));
+    }
+}
+
+/// No path holds a NUL, and only `/` sorts below it: this is where the next sibling of what stands at `path` can begin.
+fn behind(mut path: PathBytes) -> PathBytes {
+    path.push(0);
+    path
 }
 
 impl<S: BlockSource + ?Sized> Iterator for Children<'_, S> {
@@ -163,10 +208,8 @@ impl<S: BlockSource + ?Sized> Iterator for Children<'_, S> {
             let Some(rest) = below(&self.directory, &entry.path) else { continue };
             let name = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
             let end = entry.path.len() - rest.len() + name;
-            // No path holds a NUL, and only `/` sorts below it: this is where the next sibling can begin.
-            let mut behind = entry.path[..end].to_vec();
-            behind.push(0);
-            self.entries.seek(&behind);
+            self.position = self.entries.position();
+            self.entries.seek(&behind(entry.path[..end].to_vec()));
             if name == rest.len() {
                 return Some(Ok(entry));
             }
@@ -202,12 +245,18 @@ mod tests {
             let reader = ManifestReader::new(&blocks, &root);
             prop_assert_eq!(&reader.entries().collect::<Read>().unwrap(), &entries);
 
+            prop_assert_eq!(reader.at(entries.len() as u64).unwrap(), None);
+            prop_assert_eq!(reader.at(u64::MAX).unwrap(), None);
             for probe in probes {
                 let at = probe.index(entries.len());
                 let path = &entries[at].path;
                 let behind = [&path[..], b"!"].concat();
                 let is_there = entries.iter().any(|entry| entry.path == behind);
                 prop_assert_eq!(reader.get(path).unwrap(), Some(entries[at].clone()));
+                prop_assert_eq!(reader.at(at as u64).unwrap(), Some(entries[at].clone()));
+                let mut found = reader.subtree(path);
+                found.next();
+                prop_assert_eq!(found.position(), at as u64);
                 prop_assert_eq!(reader.get(&behind).unwrap().is_some(), is_there);
                 prop_assert_eq!(&reader.entries_from(path).collect::<Read>().unwrap(), &entries[at..]);
                 let from = entries.partition_point(|entry| compare_paths(&entry.path, &behind).is_lt());
@@ -224,6 +273,15 @@ mod tests {
                     .cloned()
                     .collect();
                 prop_assert_eq!(&reader.children(path).collect::<Read>().unwrap(), &direct);
+                let mut children = reader.children(path);
+                while let Some(child) = children.next().transpose().unwrap() {
+                    prop_assert_eq!(reader.at(children.position()).unwrap().unwrap().path, child.path);
+                }
+                if let Some(middle) = direct.get(direct.len() / 2) {
+                    let mut rest = reader.children(path);
+                    rest.skip_past(middle.name());
+                    prop_assert_eq!(&rest.collect::<Read>().unwrap(), &direct[direct.len() / 2 + 1..]);
+                }
                 let subtree = reader.subtree(path).collect::<Read>().unwrap();
                 prop_assert_eq!(&subtree[0], &entries[at]);
                 prop_assert_eq!(&subtree[1..], &inside[..]);

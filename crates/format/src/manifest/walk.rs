@@ -144,11 +144,27 @@ impl Node {
     }
 }
 
+/// What stands before a place of a tree.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Passed {
+    pub items: u64,
+    pub bytes: u64,
+}
+
+impl Passed {
+    fn add(&mut self, items: u64, bytes: u64) {
+        self.items = self.items.saturating_add(items);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
 /// A leaf that has been read and checked.
 #[derive(Debug)]
 pub(super) struct Leaf<T> {
     pub id: ChunkId,
     pub items: Vec<T>,
+    /// What stands before its first item.
+    pub before: Passed,
 }
 
 /// The blocks still to be read, the next one last.
@@ -156,28 +172,48 @@ pub(super) struct Leaf<T> {
 pub(super) struct Walk<'s, S: ?Sized, T> {
     source: &'s S,
     pending: Vec<Node>,
+    /// What stands before the next pending node. Blocks above have been compared with what is below them, so that no two
+    /// readers of a tree count differently.
+    passed: Passed,
     items: PhantomData<T>,
 }
 
 impl<'s, S: BlockSource + ?Sized, T: Item> Walk<'s, S, T> {
     pub fn new(source: &'s S, top: Option<Node>) -> Self {
-        Self { source, pending: top.into_iter().collect(), items: PhantomData }
+        Self { source, pending: top.into_iter().collect(), passed: Passed::default(), items: PhantomData }
     }
 
     /// Reads on to the next leaf, past blocks that `skip` tells to leave out. An error costs what stands below one
     /// block; the walk goes on behind it.
-    pub fn next_leaf(&mut self, skip: impl Fn(&Node) -> bool) -> Option<Result<Leaf<T>, ReadError<S::Error>>> {
+    pub fn next_leaf(&mut self, skip: impl Fn(&Node, Passed) -> bool) -> Option<Result<Leaf<T>, ReadError<S::Error>>> {
         while let Some(node) = self.pending.pop() {
-            if skip(&node) {
+            let before = self.passed;
+            if skip(&node, before) {
+                self.pass(&node);
                 continue;
             }
             match node.open(self.source) {
-                Ok(Opened::Leaf(items)) => return Some(Ok(Leaf { id: node.id, items })),
+                Ok(Opened::Leaf(items)) => {
+                    self.passed.add(node.count, items.iter().map(T::bytes).fold(0, u64::saturating_add));
+                    return Some(Ok(Leaf { id: node.id, items, before }));
+                }
                 Ok(Opened::Inner(nodes)) => self.pending.extend(nodes.into_iter().rev()),
-                Err(fault) => return Some(Err(node.lost(fault))),
+                Err(fault) => {
+                    self.pass(&node);
+                    return Some(Err(node.lost(fault)));
+                }
             }
         }
         None
+    }
+
+    fn pass(&mut self, node: &Node) {
+        self.passed.add(node.count, node.bytes.unwrap_or(0));
+    }
+
+    /// What stands before the block that is read next.
+    pub fn passed(&self) -> Passed {
+        self.passed
     }
 
     /// Leaves out everything that has not been read.
