@@ -54,6 +54,7 @@ impl Mount {
             panic!("not mounted: {}", mount.said());
         }
         let document: Value = serde_json::from_str(&line).unwrap();
+        crate::common::schema::check(&document);
         assert_eq!(document["mounted"], mount.directory.to_str().unwrap());
         mount
     }
