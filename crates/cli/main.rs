@@ -29,7 +29,7 @@ use clap::Parser;
 use crate::args::{Cli, Command, ConfigCommand, InstanceCommand, KeyCommand};
 use crate::error::{Error, Result};
 use crate::exit::Code;
-use crate::output::{Output, json, say};
+use crate::output::{Output, human, json, say};
 use crate::recovery::Recovery;
 use crate::settings::{Manner, Settings};
 use crate::world::World;
@@ -108,9 +108,11 @@ fn run(cli: &Cli, world: &World, recovery: &Recovery, output: &mut Output) -> Re
 /// Tells the user of an error; programs that read JSON find it where they look for the result.
 fn tell(error: &Error, output: &mut Output) -> Code {
     let sorted = exit::sort(error);
-    say(format_args!("icecore: {}", sorted.message));
+    // Paths and programs' words stand in messages: they must not play tricks on a terminal.
+    let clean = |text: &str| text.split('\n').map(human::printable).collect::<Vec<_>>().join("\n");
+    say(format_args!("icecore: {}", clean(&sorted.message)));
     if let Some(hint) = &sorted.hint {
-        say(format_args!("  {hint}"));
+        say(format_args!("  {}", clean(hint)));
     }
     if output.manner().json && !output.has_begun() {
         // What failed may be stdout itself, and stderr has said it.

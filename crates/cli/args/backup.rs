@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::values::threads;
+use super::values::{tag, threads};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -46,7 +46,7 @@ pub struct BackupArgs {
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
     /// A tag to record; may be given several times
-    #[arg(long = "tag", value_name = "TEXT")]
+    #[arg(long = "tag", value_name = "TEXT", value_parser = tag)]
     pub tags: Vec<String>,
     /// A pattern to leave out, as in .gitignore; may be given several times
     #[arg(long = "exclude", value_name = "PATTERN")]

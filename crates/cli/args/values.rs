@@ -3,7 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use icecore_engine::annotation::is_tag;
 use icecore_engine::prune::MaxUnused;
+
+/// Reads a tag.
+pub fn tag(text: &str) -> Result<String, String> {
+    match is_tag(text) {
+        true => Ok(text.to_owned()),
+        false => Err("1 to 255 bytes without control characters are needed".to_owned()),
+    }
+}
 
 /// Reads a number of threads. The limit only catches slips of the finger.
 pub fn threads(text: &str) -> Result<usize, String> {

@@ -26,12 +26,12 @@ pub fn run(args: &CatArgs, settings: &Settings, output: &mut Output) -> Result<C
     let catalogue = catalogue(&opened.archive, output)?;
     let stored = find(&catalogue, &String::from_utf8_lossy(snapshot))?;
     let to_terminal = output.manner().terminal;
-    let mut refused = false;
+    let (mut refused, mut last) = (false, 0);
     let mut failed: Option<io::Error> = None;
     let printed = progress::attend(false, |progress| {
         browse::cat(&opened.archive, stored, &path, progress, &mut |bytes| {
             // Bytes of others could make a terminal do what its owner does not want.
-            refused = to_terminal && bytes.iter().any(|byte| byte.is_ascii_control() && !b"\t\n\r\x0c".contains(byte));
+            refused = to_terminal && bytes.iter().any(|byte| controls(std::mem::replace(&mut last, *byte), *byte));
             if refused {
                 return Err(EngineError::Interrupted);
             }
@@ -58,4 +58,9 @@ pub fn run(args: &CatArgs, settings: &Settings, output: &mut Output) -> Result<C
             Ok(Code::partial_if(printed.lost.is_some()))
         }
     }
+}
+
+/// Whether a byte behind another is a control character: of ASCII, but for those of text, or of Latin-1 in UTF-8 (U+0080 to U+009F).
+fn controls(last: u8, byte: u8) -> bool {
+    byte.is_ascii_control() && !b"\t\n\r\x0c".contains(&byte) || last == 0xc2 && (0x80..0xa0).contains(&byte)
 }

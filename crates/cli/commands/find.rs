@@ -30,6 +30,7 @@ pub fn run(args: &FindArgs, settings: &Settings, output: &mut Output) -> Result<
     let all = browse::series(nights);
     let base = args.path.as_ref().map_or(Vec::new(), |path| browse::clean(path.as_encoded_bytes()));
     let mut stream = Stream::new(output, "files");
+    stream.miss(&catalogue.damaged);
     let searched = progress::attend(false, |progress| {
         all.iter().try_for_each(|series| {
             browse::walk(&opened.archive, &series.nights, Scope::Beneath(&base), progress, &mut |met| match met {

@@ -23,12 +23,15 @@ pub fn run(args: &ForgetArgs, settings: &Settings, output: &mut Output) -> Resul
     let opened = open(settings, output)?;
     let catalogue = catalogue(&opened.archive, output)?;
     let decisions = decide(args, settings, &catalogue, time::now())?;
-    let going: Vec<SnapshotId> =
+    let mut going: Vec<SnapshotId> =
         decisions.iter().filter(|decision| !decision.keeps()).map(|decision| decision.id).collect();
     let show = output.manner().progress;
     let outlook = progress::attend(show, |progress| opened.archive.outlook(&catalogue, &going, progress))??;
     outlook.damaged.iter().for_each(|damage| output.warn(damage));
     if !args.dry_run && !going.is_empty() {
+        // To count took a while, and tags may have come that keep some of them.
+        let again = decide(args, settings, &opened.archive.catalogue()?, time::now())?;
+        going.retain(|id| again.iter().any(|decision| decision.id == *id && !decision.keeps()));
         progress::attend(show, |progress| opened.archive.forget(&going, progress))??;
     }
     let json = output.manner().json;
@@ -59,12 +62,12 @@ fn decide(args: &ForgetArgs, settings: &Settings, catalogue: &Catalogue, now: Ti
         return named(args, catalogue, now);
     }
     let policy = policy(args)?;
-    if !policy.tags.is_empty()
+    if !(policy.tags.is_empty() && args.tags.is_empty())
         && let Some(damage) = catalogue.unclear.first()
     {
         return Err(Error::Refused(format!(
-            "nothing was forgotten: {damage}, and it may be what gives a snapshot a tag of --keep-tag; `icecore check` \
-             tells what to do"
+            "nothing was forgotten: {damage}, and it may be what gives a snapshot a tag of --keep-tag or takes one of --tag \
+             away; `icecore check` tells what to do"
         )));
     }
     if !policy.is_empty() {

@@ -39,6 +39,7 @@ pub fn run(args: &HistoryArgs, settings: &Settings, output: &mut Output) -> Resu
     let count = nights.len();
     let all = browse::series(nights);
     let mut stream = Stream::new(output, "files");
+    stream.miss(&catalogue.damaged);
     let searched = progress::attend(false, |progress| {
         all.iter().try_for_each(|series| {
             browse::walk(&opened.archive, &series.nights, Scope::At(&path), progress, &mut |met| match met {

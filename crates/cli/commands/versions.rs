@@ -31,9 +31,9 @@ fn line(series: &Series<'_>, run: &Run<'_>) -> String {
     line.trim_end().to_owned()
 }
 
-/// A local time without its seconds.
+/// A local time without its seconds; one that no calendar has stays as it is.
 fn minute(time: &str) -> &str {
-    time.strip_suffix(|_: char| true).map_or(time, |_| time.get(..16).unwrap_or(time))
+    if time.starts_with('@') { time } else { time.rsplit_once(':').map_or(time, |(minute, _)| minute) }
 }
 
 fn what(run: &Run<'_>) -> String {

@@ -61,6 +61,11 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// The same for what has been said already.
+    pub fn miss(&mut self, sentences: &[String]) {
+        self.lost.extend(sentences.iter().take(NAMED).map(|sentence| Value::from(sentence.as_str())));
+    }
+
     /// Ends the list with what the search came to; the document ends with the fields of `tail`, and `lines` stand below the
     /// list.
     pub fn close(mut self, searched: EngineResult<()>, tail: Map<String, Value>, lines: &str) -> Result<Code> {

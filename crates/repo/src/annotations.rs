@@ -88,6 +88,11 @@ impl Annotations {
         catalogue.unclear.extend(self.damaged.iter().cloned());
     }
 
+    /// Those of a snapshot, in the order in which they count.
+    pub(crate) fn of(&self, snapshot: &SnapshotId) -> impl Iterator<Item = &Annotation> {
+        self.all.iter().map(|(_, annotation)| annotation).filter(move |annotation| annotation.snapshot == *snapshot)
+    }
+
     /// Annotations of snapshots that are gone. These have to be loaded before the catalogue: then a snapshot that the
     /// catalogue lacks, and that was there when its annotation was put, was forgotten. Nothing is told of a catalogue with damage.
     pub(crate) fn stale(&self, catalogue: &Catalogue) -> Vec<AnnotationId> {

@@ -210,6 +210,7 @@ pub fn check(
         }
         watch(CheckStep::Snapshot)?;
     }
+    repository.expect_present()?;
     Ok(report)
 }
 

@@ -211,9 +211,13 @@ impl Index {
     /// Records a durable pack, which the caller put or saw in the store.
     pub fn insert_pack(&self, info: &PackInfo) -> Result<()> {
         self.write(|transaction| {
-            transaction.execute("DELETE FROM dropped WHERE pack = ?", [info.id.as_bytes()])?;
             let mut chunks = Vec::new();
-            insert_pack(transaction, info, &mut chunks)?;
+            let pack = insert_pack(transaction, info, &mut chunks)?;
+            // The fragments that name it name it again.
+            let named =
+                "INSERT OR IGNORE INTO listed SELECT fragment, ?2 FROM dropped WHERE pack = ?1 AND fragment > 0";
+            transaction.execute(named, params![info.id.as_bytes(), pack])?;
+            transaction.execute("DELETE FROM dropped WHERE pack = ?", [info.id.as_bytes()])?;
             insert_chunks(transaction, chunks)
         })
     }

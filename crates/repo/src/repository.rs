@@ -98,6 +98,14 @@ impl Repository {
         Ok(store.size(&layout::config())?.is_some())
     }
 
+    /// Makes sure that the store still holds it. A directory whose disk has gone lists nothing, as an empty repository would.
+    ///
+    /// # Errors
+    /// [`Error::NoRepository`].
+    pub fn expect_present(&self) -> Result<()> {
+        if Self::exists(self.store())? { Ok(()) } else { Err(Error::NoRepository { location: self.location() }) }
+    }
+
     /// Where it is, for people.
     pub fn location(&self) -> String {
         self.store.location()

@@ -290,7 +290,9 @@ impl Closed {
     pub fn commit(mut self, snapshot: &Snapshot, clock: &dyn Fn() -> Timestamp) -> Result<SnapshotId> {
         self.renew(&snapshot.manifest.id, clock)?;
         let plain = snapshot.encode().map_err(Error::Record)?;
+        self.shared.repository.expect_present()?;
         let id = objects::put_snapshot(&self.shared.repository, &plain)?;
+        self.shared.repository.expect_present()?;
         // The call may have hung, or the machine slept.
         if let Err(error) = self.renew(&snapshot.manifest.id, clock) {
             self.shared.repository.store().delete(&layout::snapshot(&id))?;
@@ -302,6 +304,7 @@ impl Closed {
         let _ = self.shared.index.mark_intact(&snapshot.manifest.id, self.knowledge.generation);
         // The same: repositories that nobody prunes keep few fragments too.
         let _ = merge::tidy(&self.shared.repository, &self.shared.index, clock);
+        let _ = self.shared.index.sweep_if_many();
         Ok(id)
     }
 

@@ -10,6 +10,7 @@ use icecore_format::snapshot::Snapshot;
 
 use super::{CheckReport, CheckStep, Watch};
 use crate::error::Result;
+use crate::index::Location;
 use crate::layout;
 use crate::reader::ChunkReader;
 
@@ -177,7 +178,9 @@ impl<'a> Manifests<'a> {
                 report.needed_of_marked += u64::from(*marked);
                 continue;
             }
-            if !self.reader.holds(&id, len)? {
+            // To locate it looks again, where a prune has moved it meanwhile.
+            let has = |places: Vec<Location>| places.iter().any(|place| place.len == len);
+            if !self.reader.holds(&id, len)? && !self.reader.locate(&id).is_ok_and(has) {
                 self.lost.insert(id);
                 damaged = true;
                 continue;

@@ -37,13 +37,13 @@ struct Suspect {
 
 /// What reading a pack whole showed.
 enum Examined {
-    Whole,
-    /// A sentence, the frames that are lost, and whether the index rather than the pack is wrong.
-    Damaged {
-        message: String,
-        lost: Vec<u32>,
-        index: bool,
+    /// Nothing is wrong with what the index knows of it.
+    Whole {
+        /// That is all of it, and every frame was opened, now or before.
+        opened: bool,
     },
+    /// A sentence, the frames that are lost, and whether the index rather than the pack is wrong.
+    Damaged { message: String, lost: Vec<u32>, index: bool },
     /// The store does not have it any more.
     Gone,
     /// Nothing is known of it, so nothing is forgotten.
@@ -191,7 +191,7 @@ fn examine_all(
         report.bytes_read += suspect.size;
         let object = layout::pack(&suspect.id);
         match examined {
-            Examined::Whole => all.sound.push(suspect.id),
+            Examined::Whole { opened } => all.sound.extend(opened.then_some(suspect.id)),
             Examined::Damaged { message, index: true, .. } => {
                 report.find("I9", object, message, "Run icecore rebuild-index.");
             }
@@ -226,7 +226,7 @@ impl<'a> Examiner<'a> {
         let key = layout::pack(&suspect.id);
         let frames = &index.frames(&suspect.id)?;
         if suspect.opened_before && self.is_as_it_was(suspect, &key, frames) {
-            return Ok(Examined::Whole);
+            return Ok(Examined::Whole { opened: true });
         }
         if let Err(error) = self.repository.store().get_range(&key, 0..suspect.size, &mut self.bytes) {
             return Ok(if error.is_not_found() { Examined::Gone } else { Examined::Unread(error.to_string()) });
@@ -247,13 +247,15 @@ impl<'a> Examiner<'a> {
                 }
                 Err(_) => (frames.iter().map(|frame| frame.ordinal).collect::<Vec<_>>(), None),
             };
+        // Frames that were forgotten because they are damaged are not looked at again.
+        let is_all = footer.as_ref().is_some_and(|footer| footer.frames.len() == frames.len());
         if is_whole && footer.is_some_and(|footer| !agrees(&footer, frames, suspect)) {
             let message = "the index says something else of this pack than the pack itself".to_owned();
             return Ok(Examined::Damaged { message, lost: Vec::new(), index: true });
         }
         let unopened = format!("{} of {} frames cannot be read", lost.len(), frames.len());
         let message = match (is_whole, lost.is_empty()) {
-            (true, true) => return Ok(Examined::Whole),
+            (true, true) => return Ok(Examined::Whole { opened: is_all }),
             (true, false) => format!("its bytes are as they were put, yet {unopened}"),
             (false, _) if suspect.size != suspect.expected => {
                 format!("it has {} bytes instead of {}; {unopened}", suspect.size, suspect.expected)
@@ -269,7 +271,7 @@ impl<'a> Examiner<'a> {
         let hash = objects::hash(self.repository.store(), key, suspect.size, &mut self.bytes);
         hash.is_ok_and(|hash| hash.as_bytes() == suspect.id.as_bytes())
             && read_footer(self.repository, self.open_key, &suspect.id, suspect.size)
-                .is_ok_and(|footer| agrees(&footer, frames, suspect))
+                .is_ok_and(|footer| footer.frames.len() == frames.len() && agrees(&footer, frames, suspect))
     }
 
     /// What the pack says of itself, if that can be read.

@@ -29,6 +29,7 @@ pub(crate) fn publish(index: &Index, repository: &Repository, packs: &[PackInfo]
 pub(crate) fn put(index: &Index, repository: &Repository, fragment: &Fragment) -> Result<u64> {
     let (id, size) = objects::put_fragment(repository, &fragment.encode())?;
     index.insert_fragment(&id, size, fragment)?;
+    index.drop_fragments(fragment.replaced())?;
     Ok(size)
 }
 
@@ -63,10 +64,9 @@ impl Index {
         })
     }
 
-    /// Records a durable fragment of so many bytes: its packs, and that those which it replaces do not count any more. Gives the
-    /// number of packs that only they named. Packs that were dropped stay so: a fragment that was written anew says nothing about
-    /// what stands in the store.
-    pub(crate) fn insert_fragment(&self, fragment: &FragmentId, size: u64, content: &Fragment) -> Result<u64> {
+    /// Records a durable fragment of so many bytes: its packs, and what it replaces, which counts until it is dropped. Packs that were
+    /// dropped stay so: a fragment that was written anew says nothing about what stands in the store.
+    pub(crate) fn insert_fragment(&self, fragment: &FragmentId, size: u64, content: &Fragment) -> Result<()> {
         self.write(|transaction| {
             let find = "SELECT fragment FROM fragments WHERE id = ?";
             let found = transaction.query_row(find, [fragment.as_bytes()], |row| row.get(0)).optional()?;
@@ -91,10 +91,7 @@ impl Index {
             }
             insert_chunks(transaction, chunks)?;
             let mut replace = transaction.prepare_cached("INSERT OR IGNORE INTO replaced VALUES(?, ?)")?;
-            for old in content.replaced() {
-                replace.execute(params![old.as_bytes(), row])?;
-            }
-            drop_fragments(transaction, content.replaced())
+            content.replaced().iter().try_for_each(|old| replace.execute(params![old.as_bytes(), row]).map(drop))
         })
     }
 

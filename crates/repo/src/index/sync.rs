@@ -76,7 +76,8 @@ impl Index {
     /// Brings the index to what the fragments that stand say, without those that others replace; false if one vanished
     /// before it was read.
     fn follow_fragments(&self, repository: &Repository, synced: &mut Synced) -> Result<bool> {
-        synced.damaged.clear();
+        let mut damaged: Vec<(FragmentId, String)> = Vec::new();
+        let generation = self.generation()?;
         // What is known now was durable before the listing begins: if it is not listed, it is gone.
         let known = self.fragments()?;
         let listed = list_fragments(repository, &mut |_| ())?;
@@ -90,22 +91,28 @@ impl Index {
             }
             match read_fragment(repository, &id) {
                 Ok(fragment) => {
-                    synced.dropped += self.insert_fragment(&id, size, &fragment)?;
+                    self.insert_fragment(&id, size, &fragment)?;
                     synced.fragments += 1;
                     replaced.extend(fragment.replaced());
                 }
                 Err(Error::Store(error)) if error.is_not_found() => is_complete = false,
-                Err(error @ Error::Damaged { .. }) => synced.damaged.push(error.to_string()),
+                Err(error @ Error::Damaged { .. }) => damaged.push((id, error.to_string())),
                 Err(error) => return Err(error),
             }
         }
-        if is_complete && synced.damaged.is_empty() {
-            self.forget_unnamed()?;
+        // Only after all the new ones are in: a merged fragment keeps the packs of those it replaces, and what was copied out of a
+        // pack that it does not name stands in another. Asked anew, because other processes of this host read fragments too.
+        let over = self.replaced_by(|by| present.contains(by))?;
+        damaged.retain(|(id, _)| !over.contains(id));
+        let leaving = |id: &FragmentId| gone.contains(id) || is_complete && over.contains(id);
+        let leaving: Vec<FragmentId> = self.fragments()?.into_iter().filter(leaving).collect();
+        if is_complete && damaged.is_empty() && leaving.is_empty() {
+            self.forget_unnamed(generation)?;
         }
-        // Only after the new ones are in: a merged fragment keeps the packs of those it replaces.
-        if !gone.is_empty() {
-            synced.dropped += self.drop_fragments(&gone)?;
+        if !leaving.is_empty() {
+            synced.dropped += self.drop_fragments(&leaving)?;
         }
+        synced.damaged = damaged.into_iter().map(|(_, sentence)| sentence).collect();
         self.forget_replaced(|id| !present.contains(id))?;
         Ok(is_complete)
     }
@@ -179,11 +186,13 @@ impl Index {
     }
 
     /// Lets go of dropped packs that no fragment named when all were read, this time and the last: of a fragment that was written
-    /// anew one listing may miss both.
-    fn forget_unnamed(&self) -> Result<()> {
+    /// anew one listing may miss both. Not if the index was cleared since `generation`, which forgets who names them.
+    fn forget_unnamed(&self, generation: i64) -> Result<()> {
         let any = "SELECT EXISTS(SELECT 1 FROM dropped WHERE fragment = 0)";
         if self.read(|connection| connection.query_row(any, [], |row| row.get(0)))? {
-            self.write(|transaction| transaction.execute("DELETE FROM dropped WHERE fragment = 0", []).map(drop))?;
+            let sql =
+                "DELETE FROM dropped WHERE fragment = 0 AND (SELECT value FROM meta WHERE key = 'generation') = ?";
+            self.write(|transaction| transaction.execute(sql, [generation]).map(drop))?;
         }
         Ok(())
     }
@@ -243,6 +252,7 @@ impl Index {
         })?;
         let (adopted, damaged) = self.adopt(repository, &unnamed, progress)?;
         rebuilt.adopted = adopted;
+        rebuilt.packs = total - (damaged.len() as u64).min(total);
         rebuilt.damaged.extend(damaged);
         for id in named.keys() {
             self.drop_pack(id)?;
@@ -251,7 +261,6 @@ impl Index {
         rebuilt.missing = named.into_keys().chain(lost).filter(|id| !going.contains(id)).collect();
         rebuilt.missing.sort();
         rebuilt.missing.dedup();
-        rebuilt.packs = total - rebuilt.damaged.len().min(total as usize) as u64;
         Ok(rebuilt)
     }
 }
@@ -262,25 +271,26 @@ pub(super) fn drop_packs(transaction: &Transaction<'_>, packs: &[i64]) -> rusqli
     if packs.is_empty() {
         return Ok(());
     }
+    let mut frames = 0;
     let mut remember = transaction.prepare_cached(
         "INSERT OR IGNORE INTO dropped SELECT packs.id, listed.fragment FROM packs JOIN listed ON listed.pack = packs.pack
             WHERE packs.pack = ?",
     )?;
     for pack in packs {
         remember.execute([pack])?;
-        for table in ["frames", "listed", "packs"] {
+        frames += transaction.prepare_cached("DELETE FROM frames WHERE pack = ?")?.execute([pack])?;
+        for table in ["listed", "packs"] {
             transaction.prepare_cached(&format!("DELETE FROM {table} WHERE pack = ?"))?.execute([pack])?;
         }
     }
-    lose_frames(transaction)
+    lose_frames(transaction, frames)
 }
 
-/// Frames are gone: a new generation, and their chunks are still to be swept.
-pub(super) fn lose_frames(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    transaction.execute_batch(
-        "UPDATE meta SET value = value + 1 WHERE key = 'generation';
-         INSERT OR REPLACE INTO meta VALUES('unswept', 1);",
-    )
+/// So many frames are gone: a new generation, and their chunks are still to be swept.
+pub(super) fn lose_frames(transaction: &Transaction<'_>, frames: usize) -> rusqlite::Result<()> {
+    transaction.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'", [])?;
+    let sql = "INSERT INTO meta VALUES('unswept', ?1) ON CONFLICT(key) DO UPDATE SET value = value + ?1";
+    transaction.execute(sql, [frames]).map(drop)
 }
 
 /// The packs without a fragment, rebuilt from the rows.

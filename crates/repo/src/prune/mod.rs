@@ -239,6 +239,8 @@ fn look(
     }
     let annotations = Annotations::load(repository, index)?;
     let catalogue = Catalogue::load(repository, index)?;
+    // Of a repository that has gone nothing is needed.
+    repository.expect_present()?;
     if let Some(damage) = catalogue.damaged.first() {
         return Err(refuse(damage, "`icecore repair` or `icecore forget` it first"));
     }
@@ -343,6 +345,7 @@ fn run(
     let fresh: BTreeSet<PackId> = to_mark.iter().map(|pack| pack.id).collect();
     report.marked_until = mark(repository, fresh, &view.plan.announced, options, clock)?;
     index.learn_marks(repository)?;
+    repository.expect_present()?;
     Ok(report)
 }
 

@@ -1,7 +1,9 @@
 //! Doing what a plan says.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use icecore_format::annotation::Annotation;
 use icecore_format::id::{FragmentId, PackId, SnapshotId};
 use icecore_format::manifest::BlockSink;
 use icecore_format::pack::PackKind;
@@ -11,7 +13,7 @@ use icecore_store::{ErrorKind, Key};
 use super::packs::Examiner;
 use super::survey::described;
 use super::{DamagedRecord, Lacking, Plan, RepairOptions, snapshots};
-use crate::annotations::Notes;
+use crate::annotations::{self, Annotations, Notes};
 use crate::catalogue::{self, Catalogue, Stored};
 use crate::check::{CheckStep, Watch};
 use crate::error::{Error, Result};
@@ -69,7 +71,9 @@ pub fn perform(
     forget_pruned(index, plan)?;
     adopt(repository, index, plan, watch, &mut repaired)?;
     let (damaged, session) = salvage(repository, index, plan, options, watch, &mut repaired)?;
-    if !plan.fragments.is_empty() {
+    // Somebody may have put a good copy back.
+    let gone: Vec<PackId> = damaged.iter().chain(&plan.missing).copied().collect();
+    if !plan.fragments.is_empty() || !gone.is_empty() {
         repaired.fragments = write_anew(repository, index, &plan.fragments, &gone, options, watch)?;
     }
     for id in damaged {
@@ -182,9 +186,12 @@ fn write_anew(
     let known = (options.clock)();
     index.sync_at(repository, known)?;
     let standing = index.fragments()?;
+    // Those that name them now: others may have merged or rewritten them meanwhile.
+    let gone: BTreeSet<PackId> = gone.iter().copied().collect();
+    let mut naming = index.fragments_of(&gone)?;
+    naming.extend(fragments.iter().filter(|id| standing.contains(id)));
     let mut written = 0;
-    // What was merged or rewritten meanwhile is for the next repair.
-    for id in fragments.iter().filter(|id| standing.contains(id)) {
+    for id in &naming {
         watch(CheckStep::Block)?;
         let fragment = match read_fragment(repository, id) {
             Ok(fragment) => fragment,
@@ -196,6 +203,10 @@ fn write_anew(
             return Err(Error::Refused("writing the fragments anew took too long; run it again".to_owned()));
         }
         written += 1;
+    }
+    index.sync(repository)?;
+    if !index.fragments_of(&gone)?.is_empty() {
+        return Err(Error::Refused("others merged fragments at this moment; run it again".to_owned()));
     }
     Ok(written)
 }
@@ -232,9 +243,21 @@ fn put_back(
     // The catalogue knows damaged ones too, as this host has read them.
     let is_damaged = |stored: &Stored| plan.records.iter().any(|damaged| damaged.id == stored.id);
     let stands = |stored: &Stored| !is_damaged(stored) && stored.snapshot == snapshot;
-    if !catalogue.snapshots.iter().any(stands) {
-        let id = objects::put_snapshot(repository, plain)?;
-        index.cache_snapshots(&[(id, plain.clone())], &[])?;
+    let id = match catalogue.snapshots.iter().find(|stored| stands(stored)) {
+        Some(twin) => twin.id,
+        None => {
+            let id = objects::put_snapshot(repository, plain)?;
+            index.cache_snapshots(&[(id, plain.clone())], &[])?;
+            id
+        }
+    };
+    // What was said of it is said of the new one, in the same order.
+    let said = Annotations::load(repository, index)?;
+    for annotation in said.of(&record.id) {
+        let again = Annotation { snapshot: id, ..annotation.clone() };
+        if !said.of(&id).any(|standing| *standing == again) {
+            annotations::put(repository, &again)?;
+        }
     }
     set_aside(repository, &layout::snapshot(&record.id), repaired)?;
     repaired.records.push(record.id);

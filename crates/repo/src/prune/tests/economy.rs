@@ -15,8 +15,12 @@ fn a_prune_with_nothing_to_do_reads_no_pack_and_writes_nothing() {
     store.take();
     assert!(host.prune(&options(), at(2)).unwrap().plan.is_idle());
     let calls: Vec<_> = store.take().into_iter().map(|call| (call.operation, call.object)).collect();
-    let lists = ["index", "gc", "annotations", "snapshots", "sessions", "sessions", "gc"];
-    assert_eq!(calls, lists.map(|name| (Operation::List, name.to_owned())));
+    let list = |name: &str| (Operation::List, name.to_owned());
+    // Whether the repository is still there.
+    let there = || (Operation::Size, "config".to_owned());
+    let before = ["index", "gc", "annotations", "snapshots"].map(list);
+    let after = ["sessions", "sessions", "gc"].map(list);
+    assert_eq!(calls, [&before[..], &[there()], &after, &[there()]].concat());
 }
 
 /// One listing of the marks, and the record that lets others know: put, and deleted.

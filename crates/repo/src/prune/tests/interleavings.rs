@@ -223,7 +223,7 @@ fn weaker_protocols_are_caught() {
         ("replaced fragments go at once", 0, Weak { hasty: true, ..Weak::default() }),
     ] {
         let tally = Mutex::default();
-        let caught = (first..first + 200).find(|seed| !play(*seed, weak, weak.hasty, &tally).is_empty());
+        let caught = (first..first + 600).find(|seed| !play(*seed, weak, weak.hasty, &tally).is_empty());
         let Tally { deleted, copied, commits, overtaken, .. } = tally.into_inner().unwrap();
         let tried = format!("{deleted} deleted, {copied} copied, {commits} committed, {overtaken} overtaken");
         assert!(caught.is_some(), "{name} was not caught: {tried}");
