@@ -288,9 +288,9 @@ impl Closed {
     /// # Errors
     /// [`Error::Overtaken`] if a prune deleted what the session relied on, which takes a session of hours.
     pub fn commit(mut self, snapshot: &Snapshot, clock: &dyn Fn() -> Timestamp) -> Result<SnapshotId> {
+        self.shared.repository.expect_present()?;
         self.renew(&snapshot.manifest.id, clock)?;
         let plain = snapshot.encode().map_err(Error::Record)?;
-        self.shared.repository.expect_present()?;
         let id = objects::put_snapshot(&self.shared.repository, &plain)?;
         self.shared.repository.expect_present()?;
         // The call may have hung, or the machine slept.

@@ -14,7 +14,7 @@ use icecore_store::{Key, Listed, MemoryStore, Put, Store};
 use icecore_testkit::Recording;
 use tempfile::TempDir;
 
-use crate::{Catalogue, ChunkReader, Error, Index, Repository, Session, layout, marks, slots};
+use crate::{Catalogue, ChunkReader, Error, Index, Repository, Session, check, layout, marks, prune, slots};
 
 pub(crate) type TestStore = Recording<MemoryStore>;
 
@@ -126,6 +126,31 @@ pub(crate) fn expect_all(place: &Place, stored: &[(ChunkId, Vec<u8>)]) {
     let root = &catalogue.newest("test", "host").unwrap().snapshot.manifest;
     let entries: Vec<_> = ManifestReader::new(&reader, root).entries().map(Result::unwrap).collect();
     assert_eq!(entries.len(), stored.len());
+}
+
+/// A disk that was unmounted leaves an empty directory, which takes everything.
+#[test]
+fn a_repository_that_has_gone_takes_no_snapshot_and_is_not_clean() {
+    let place = Place::new();
+    commit(&place, 0, 10);
+    let (repository, index) = place.open();
+    let session = Session::begin(Arc::clone(&repository), Arc::clone(&index), 3).unwrap();
+    let mut writer = session.writer().unwrap();
+    let root = ManifestWriter::new().finish(&mut writer).unwrap();
+    writer.finish().unwrap();
+    let closed = session.close().unwrap();
+    for key in place.keys("") {
+        place.store.delete(&key).unwrap();
+    }
+    let error = closed.commit(&record(root), &Timestamp::default).unwrap_err();
+    assert!(matches!(error, Error::NoRepository { .. }), "{error}");
+    assert!(place.keys("snapshots").is_empty());
+    let options = check::CheckOptions { read_percent: 0, until: None, now: Timestamp::default(), threads: 1 };
+    let error = check::check(&repository, &index, options, &|_| Ok(())).unwrap_err();
+    assert!(matches!(error, Error::NoRepository { .. }), "{error}");
+    let options = prune::PruneOptions::new("host");
+    let error = prune::prune(&repository, &index, &options, &Timestamp::default, &mut |_| Ok(())).unwrap_err();
+    assert!(matches!(error, Error::NoRepository { .. }), "{error}");
 }
 
 #[test]

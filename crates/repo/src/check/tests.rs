@@ -115,6 +115,22 @@ fn damage_after_a_clean_check_is_found_and_told_alike() {
     assert!(report.findings.iter().any(|finding| finding.invariant == "I9"), "{:?}", report.findings);
 }
 
+/// A frame that was forgotten is not looked at, so its pack cannot count as opened to its last chunk.
+#[test]
+fn a_pack_of_which_something_was_forgotten_is_not_taken_for_sound() {
+    let place = Place::new();
+    commit(&place, 0, FILES);
+    let (repository, index) = place.open();
+    let pack = layout::id_of(&data_pack(&place)).unwrap();
+    index.forget_frames(&[(pack, 1)]).unwrap();
+    for _ in 0..2 {
+        assert_eq!(run(&place, true).never_verified, 1);
+    }
+    index.rebuild(&repository, |_, _| ()).unwrap();
+    let whole = run(&place, true);
+    assert!(whole.is_clean() && whole.never_verified == 0, "{whole:?}");
+}
+
 #[test]
 fn a_pack_of_the_wrong_size_loses_only_what_is_cut_off() {
     let place = Place::new();

@@ -1,3 +1,4 @@
+use icecore_format::annotation::{Annotation, TagChange};
 use icecore_format::entry::{Content, Node};
 use icecore_format::manifest::{ManifestReader, ManifestWriter};
 use icecore_format::mark::Stage;
@@ -7,6 +8,7 @@ use icecore_store::error::Operation;
 use icecore_store::{Key, Store};
 
 use super::*;
+use crate::annotations::{self, Annotations};
 use crate::check::{CheckOptions, check};
 use crate::session::Session;
 use crate::tests::{Place, commit, entry, expect_all, record};
@@ -247,6 +249,24 @@ fn a_record_that_this_host_has_read_is_written_again() {
     let (plan, repaired) = repair(&place);
     assert!(!plan.records[0].is_known() && plan.leaves_damage());
     assert_eq!((repaired.records.len(), place.keys("snapshots")), (0, vec![record]));
+}
+
+#[test]
+fn what_was_said_of_a_record_is_said_of_the_one_in_its_place() {
+    let place = Place::new();
+    commit(&place, 0, FILES);
+    let record = place.keys("snapshots")[0].clone();
+    let (repository, index) = place.open();
+    let tags = Some(TagChange { clear: false, remove: Vec::new(), add: vec!["golden".to_owned()] });
+    let (snapshot, at) = (layout::id_of(&record).unwrap(), Timestamp::default());
+    let said = Annotation { snapshot, at, host: "host".into(), user: "user".into(), tags, proof: None };
+    annotations::put(&repository, &said).unwrap();
+    replace(&place, &record, |bytes| bytes[60] ^= 1);
+    repair(&place);
+    let anew = layout::id_of(&place.keys("snapshots")[0]).unwrap();
+    assert_ne!(anew, snapshot);
+    let found = Annotations::load(&repository, &index).unwrap();
+    assert!(found.of(&anew).eq([&Annotation { snapshot: anew, ..said }]));
 }
 
 #[test]
