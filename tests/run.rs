@@ -58,7 +58,9 @@ impl Site {
 
     /// How many snapshots an instance has.
     fn snapshots(&self, instance: &str) -> usize {
-        self.home.json(["snapshots", "-i", instance])["snapshots"].as_array().unwrap().len()
+        let all = self.home.json(["snapshots"]);
+        let all = all["snapshots"].as_array().unwrap();
+        all.iter().filter(|snapshot| snapshot["instance"] == instance).count()
     }
 }
 

@@ -112,7 +112,10 @@ fn directory_of(file: &Path) -> PathBuf {
 }
 
 fn ask(prompt: &str) -> Result<Secret> {
-    let typed = rpassword::prompt_password(prompt).map_err(Error::file("read a password from", "the terminal"))?;
+    let typed = rpassword::prompt_password(prompt).map_err(|error| match error.kind() {
+        io::ErrorKind::Interrupted => Error::Interrupted,
+        _ => Error::file("read a password from", "the terminal")(error),
+    })?;
     if typed.is_empty() { Err(Error::EmptyPassword("that was typed".to_owned())) } else { Ok(Secret::new(typed)) }
 }
 

@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Recovery {
     /// The windows that were closed.
     pub recovered: Vec<Recovered>,
+    /// What may still be frozen or could not be looked at, in sentences.
+    pub warnings: Vec<String>,
     /// [`Code::Done`] unless something may still be frozen or could not be looked at.
     pub code: Code,
 }
@@ -30,7 +32,7 @@ impl Recovery {
     pub fn begin(cli: &Cli, world: &World, output: &Output) -> Self {
         let state = Settings::state_directory(&cli.global, world);
         let Some(state) = state.filter(|_| cli.command.recovers()) else {
-            return Self { recovered: Vec::new(), code: Code::Done };
+            return Self { recovered: Vec::new(), warnings: Vec::new(), code: Code::Done };
         };
         let retry = match cli.command {
             Command::Instance(InstanceCommand::Thaw(_)) => Retry::default(),
@@ -49,8 +51,9 @@ impl Recovery {
             ));
         }
         let mut code = Code::Done;
+        let warnings: Vec<String> = failures.iter().map(|failure| sentence(failure)).collect();
+        warnings.iter().for_each(|warning| output.warn(warning));
         for failure in &failures {
-            output.warn(sentence(failure));
             code = code.worst(code_of(failure));
         }
         // A snapshot that stays takes room, and harms nobody: the code does not tell of it.
@@ -63,7 +66,7 @@ impl Recovery {
                 Err(failure) => output.warn(sentence(&failure)),
             }
         }
-        Self { recovered, code }
+        Self { recovered, warnings, code }
     }
 }
 

@@ -151,7 +151,10 @@ fn what_cannot_be_stopped_is_told_with_the_missing_key() {
     scene.run(&["--in-place", "--stop-start"]).expect(1).said(&["/nowhere/start cannot be found"]);
     let relative = ["verify = [\"gfix\"]\n", FREEZER, STATUS, STOP_START].concat();
     scene.configure(&relative);
-    scene.run(&["--in-place", "--stop-start"]).expect(1).said(&["`gfix` must be given by its absolute path"]);
+    scene
+        .run(&["--in-place", "--stop-start"])
+        .expect(2)
+        .said(&["instance.verify", "must be named by its absolute path"]);
     scene.configure(&[FREEZER, "stop = [\"PROGRAMS/stop\"]\nstart = [\"PROGRAMS/start\"]\n"].concat());
     scene.run(&["--in-place"]).expect(2).said(&["instance.freezer.status: is missing"]);
     assert_eq!(

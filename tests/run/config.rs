@@ -96,3 +96,35 @@ fn the_units_are_what_systemd_understands() {
     // Other units of the machine are not ours.
     assert!(!said.contains("icecore"), "{said}");
 }
+
+#[test]
+fn a_root_that_a_run_refuses_is_a_problem() {
+    let site = Site::new("", &[("a", ""), ("b", ""), ("c", "")]);
+    let (shared, ice, file) = (site.home.path("live/a"), site.home.repository(), site.home.path("live/b/file"));
+    let instance =
+        |name: &str, root: &std::path::Path| format!("[[instance]]\nname = {name:?}\nroots = {{ r = {root:?} }}\n");
+    let text = [instance("a", &shared), instance("b", &shared), instance("c", &ice), instance("d", &file)].concat();
+    write(site.home.path("config.toml"), text);
+    let told = site.home.run(["config", "check"]).expect(1);
+    for words in ["of instance b", "of instance a", "is in the repository", "is not a directory"] {
+        assert!(told.out().contains(words), "{words}: {told}");
+    }
+    assert!(told.out().ends_with("4 problems\n"), "{told}");
+    site.configure("", &[("a", "verify = [\"gfix\"]")]);
+    let told = site.home.run(["config", "check"]).expect(1);
+    assert!(told.out().contains("instance.verify") && told.out().contains("absolute path"), "{told}");
+}
+
+#[test]
+fn the_unit_carries_what_held() {
+    let mut site = Site::new("", &[("a", "")]);
+    let (ice, key) = (site.home.path("ice"), site.home.path("key"));
+    site.home.set("ICECORE_REPOSITORY", &ice);
+    site.home.set("ICECORE_PASSWORD_FILE", &key);
+    let unit = site.home.ok(["config", "systemd"]).out();
+    assert!(unit.contains(&format!(" --repo {ice:?} --password-file {key:?} ")), "{unit}");
+    assert!(!unit.contains("Protect"), "{unit}");
+    site.configure(&format!("[repository]\nurl = {ice:?}\npassword-file = {key:?}"), &[("a", "")]);
+    let unit = site.home.ok(["config", "systemd"]).out();
+    assert!(!unit.contains("--repo") && !unit.contains("--password-file"), "{unit}");
+}

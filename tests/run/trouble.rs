@@ -46,6 +46,8 @@ fn two_runs_at_once_do_not_do_the_same() {
     let report = first.finish().expect(0).json();
     assert_eq!(result(&report, "backup a").0, "done");
     assert_eq!((site.log(), site.snapshots("a")), (vec!["before".to_owned()], 1));
+    // What the other has done since it was decided upon is not done again.
+    assert_eq!((tasks(&report).contains(&"backup b".to_owned()), site.snapshots("b")), (false, 1), "{report:#}");
 }
 
 #[test]
@@ -77,6 +79,8 @@ fn a_full_disk_fails_what_needs_room_and_the_next_run_goes_on() {
     let outcome = site.home.run(["run", "--json"]).expect(1);
     let report = outcome.json();
     assert_eq!(result(&report, "backup a"), ("failed".to_owned(), 1), "{outcome}");
+    // What it has stored is for the next attempt.
+    assert!(!tasks(&report).contains(&"prune".to_owned()), "{outcome}");
     let hint = report["tasks"][0]["error"]["hint"].as_str().unwrap_or_default();
     assert!(hint.contains("make room"), "{outcome}");
     fs::remove_file(site.home.path("live/a/large")).unwrap();
@@ -144,4 +148,40 @@ fn damage_that_a_check_finds_is_told_once_a_week_and_not_every_hour() {
         "{outcome}"
     );
     site.home.ok(["run"]).said(&["nothing is due"]);
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_keeps_no_hook_from_running() {
+    let site = Site::new("", &[("a", "")]);
+    let facts = "[$ICECORE_CODE,$ICECORE_REPORT]";
+    let own = format!(
+        "[instance.hooks]\nbefore = {}\nfailed = {}\nfinally = {}",
+        site.hook("before", "", ""),
+        site.hook("failed", facts, ""),
+        site.hook("finally", "", "")
+    );
+    site.configure(&format!("[hooks]\nfailed = {}", site.hook("run-failed", facts, "")), &[("a", &own)]);
+    // Files where directories must be.
+    write(site.state().join("runs"), "");
+    write(site.state().join("tasks"), "");
+    let outcome = site.home.run(["run", "--json"]).expect(1).said(&["ran without its report"]);
+    let report = outcome.json();
+    assert_eq!(result(&report, "backup a"), ("failed".to_owned(), 1), "{outcome}");
+    assert_eq!(site.log(), ["failed [1,]", "finally", "run-failed [1,]"]);
+}
+
+#[test]
+fn what_may_still_be_frozen_since_an_earlier_run_is_in_the_report_and_the_last_hook() {
+    let site = Site::new("", &[("a", "")]);
+    let hooks = ["after", "failed"].map(|word| format!("{word} = {}\n", site.hook(word, "$ICECORE_CODE", "")));
+    site.configure(&format!("[hooks]\n{}", hooks.concat()), &[("a", "")]);
+    write(site.state().join("windows/gone.json"), "no journal\n");
+    let outcome = site.home.run(["run", "--json"]);
+    let report = outcome.json();
+    let code = number(&report["code"]);
+    assert_eq!((outcome.code(), site.log()), (Some(code as i32), vec![format!("failed {code}")]), "{outcome}");
+    assert_eq!(report["warnings"].as_array().unwrap().len(), 1, "{outcome}");
+    assert_eq!(result(&report, "backup a").0, "done");
+    // With nothing to do as well.
+    assert_eq!(number(&site.home.run(["run", "--json"]).expect(code as i32).json()["code"]), code);
 }

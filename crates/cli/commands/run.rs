@@ -25,42 +25,52 @@ use jiff::Timestamp;
 
 use self::hooks::Hooked;
 use self::tasks::{Done, Tasks};
-use super::open;
 use crate::args::RunArgs;
 use crate::config::{Configuration, Instance};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exit::{self, Code, Sorted};
 use crate::interrupt;
 use crate::output::{Output, human, say};
+use crate::recovery::Recovery;
 use crate::repository::{self, Opened};
 use crate::settings::Settings;
 use crate::{time, world};
 
 /// Runs the command.
-pub fn run(args: &RunArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
+pub fn run(args: &RunArgs, settings: &Settings, recovery: &Recovery, output: &mut Output) -> Result<Code> {
     let configuration = settings.configuration()?;
     // A slip in a name must not look like a night without work.
     configuration.chosen(&args.instances, false)?;
-    if !configuration.drill.schedule.is_never() {
-        output.warn("restores are not practised by this version: the schedule of [drill] is only kept");
-    }
     let wanted = Wanted { instances: args.instances.clone(), now: args.now };
     let plan = Plan { configuration, wanted, now: Timestamp::now() };
     let records = records(settings);
     let mut history = records.load();
     if args.dry_run {
-        let opened = open(settings, output)?;
-        plan.correct(&mut history, &opened.archive)?;
+        match repository::open(settings) {
+            // What will be done stands in the records, too.
+            Err(Error::NoRepository { place, .. }) => output.warn(format_args!(
+                "there is no repository at {}: this is what the records of this host tell",
+                place.display()
+            )),
+            opened => {
+                let Opened { archive, warnings } = opened?;
+                warnings.iter().for_each(|warning| output.warn(warning));
+                plan.correct(&mut history, &archive)?;
+            }
+        }
         tell::agenda(&plan.agenda(&history), output)?;
         return Ok(Code::Done);
     }
     let items = plan.agenda(&history);
     if !items.iter().any(|item| item.standing.is_now()) {
-        tell::nothing_due(&items, output)?;
+        tell::nothing_due(&items, recovery.code, output)?;
         return Ok(Code::Done);
     }
+    if !configuration.drill.schedule.is_never() {
+        output.warn("restores are not practised by this version: the schedule of [drill] is only kept");
+    }
     interrupt::install()?;
-    let mut night = Night::begin(args, settings, plan, records, output);
+    let mut night = Night::begin(args, settings, plan, records, recovery, output);
     night.spend(items, history, output);
     let (report, code) = night.end(output);
     tell::report(&report, output)?;
@@ -119,7 +129,14 @@ struct Night<'a> {
 }
 
 impl<'a> Night<'a> {
-    fn begin(args: &RunArgs, settings: &'a Settings, plan: Plan<'a>, records: Records, output: &Output) -> Self {
+    fn begin(
+        args: &RunArgs,
+        settings: &'a Settings,
+        plan: Plan<'a>,
+        records: Records,
+        recovery: &Recovery,
+        output: &Output,
+    ) -> Self {
         let parallel = args.parallel.map_or(plan.configuration.run.instances, usize::from);
         // Several bars would write over each other.
         let show = output.manner().progress && parallel == 1;
@@ -130,23 +147,23 @@ impl<'a> Night<'a> {
             started: plan.now,
             finished: plan.now,
             seconds: 0.0,
-            code: 0,
+            code: recovery.code as u8,
             error: None,
-            warnings: Vec::new(),
+            warnings: recovery.warnings.clone(),
             tasks: Vec::new(),
         };
         let tasks = Tasks { settings, configuration: plan.configuration, records, show };
-        Self { plan, tasks, parallel, begun: Instant::now(), report, code: Code::Done }
+        Self { plan, tasks, parallel, begun: Instant::now(), report, code: recovery.code }
     }
 
     /// Does everything between the hooks of the run.
     fn spend(&mut self, items: Vec<Item>, mut history: History, output: &Output) {
         let hooked = self.tasks.run_hook("before", &self.plan.configuration.hooks.before, &self.report);
-        if let Err(failure) = &hooked {
+        self.tell_of(&hooked, output);
+        if let Some(failure) = &hooked.failure {
             // Nothing that is due is done, and each of it is told to have failed.
             return self.fail(items, failure, output);
         }
-        self.warn(hooked, output);
         let opened = repository::open(self.tasks.settings).and_then(|opened| {
             self.plan.correct(&mut history, &opened.archive)?;
             Ok(opened)
@@ -158,7 +175,9 @@ impl<'a> Night<'a> {
                 // Lest the repository is opened again only to find this out.
                 let known = self.tasks.records.note(|noted| {
                     for item in &items {
-                        if item.task.instance().is_some() {
+                        // What another run has noted meanwhile is newer than what was read here.
+                        let is_same = noted.last(&item.task).past(self.plan.now).success == item.last.success;
+                        if item.task.instance().is_some() && is_same {
                             noted.correct(&item.task, history.last(&item.task).success);
                         }
                     }
@@ -188,8 +207,8 @@ impl<'a> Night<'a> {
     fn work(&mut self, items: Vec<Item>, archive: &Archive, output: &Output) {
         let (backups, care): (Vec<_>, Vec<_>) =
             items.into_iter().filter(|item| item.standing.is_now()).partition(|item| item.task.instance().is_some());
-        let backups = self.backups(&backups, archive, output);
-        for name in backups {
+        let stored = self.backups(&backups, archive, output);
+        for name in stored {
             if !interrupt::is_raised()
                 && let Ok(instance) = self.plan.configuration.instance(&name)
                 && !instance.keep.rules.is_empty()
@@ -199,14 +218,25 @@ impl<'a> Night<'a> {
             }
         }
         for item in care {
-            if !interrupt::is_raised() {
-                let done = self.tasks.care(&item, archive);
+            // It would mark what a backup that was cut short has stored, and goes on from the next time.
+            let waits = item.task == Task::Prune && self.lacks_backup() && !item.is_urgent(self.plan.now);
+            if waits {
+                output.detail("the prune waits until every backup has succeeded");
+            } else if !interrupt::is_raised()
+                && let Some(done) = self.tasks.care(&item, archive)
+            {
                 self.add(done, output);
             }
         }
         if interrupt::is_raised() {
             self.code = self.code.worst(Code::Interrupted);
         }
+    }
+
+    /// Whether a backup of this run left no snapshot.
+    fn lacks_backup(&self) -> bool {
+        let backups = self.report.tasks.iter().filter(|report| matches!(report.task, Task::Backup { .. }));
+        backups.into_iter().any(|report| report.work.is_none())
     }
 
     /// Backs up instances, several at a time; gives the names of those that have a new snapshot.
@@ -225,8 +255,9 @@ impl<'a> Night<'a> {
                     while let Some((number, item)) = next() {
                         let instance = item.task.instance().and_then(|name| configuration.instance(name).ok());
                         let Some(instance) = instance else { continue };
+                        let Some(done) = tasks.backup(item, instance, archive) else { continue };
                         // Nobody listens any more only if this thread's scope has panicked.
-                        let _ = send.send((number, tasks.backup(item, instance, archive)));
+                        let _ = send.send((number, done));
                     }
                 });
             }
@@ -265,11 +296,12 @@ impl<'a> Night<'a> {
         for (moment, program) in [verdict, ("finally", &hooks.finally)] {
             self.close();
             let hooked = self.tasks.run_hook(moment, program, &self.report);
-            if let Err(failure) = &hooked {
+            self.tell_of(&hooked, output);
+            if let Some(failure) = hooked.failure {
                 self.code = self.code.worst(failure.code);
-                self.report.error.get_or_insert_with(|| tasks::failure(failure));
+                self.report.error.get_or_insert_with(|| tasks::failure(&failure));
+                self.warn_of(failure.message, output);
             }
-            self.warn(hooked, output);
         }
         self.close();
         (self.report, self.code)
@@ -281,11 +313,10 @@ impl<'a> Night<'a> {
         self.report.code = self.code as u8;
     }
 
-    fn warn(&mut self, hooked: Hooked, output: &Output) {
-        match hooked {
-            Ok(said) => said.iter().for_each(|said| output.detail(human::printable(said))),
-            Err(failure) => self.warn_of(failure.message, output),
-        }
+    /// Tells what a hook said, and of its report; not that it failed.
+    fn tell_of(&mut self, hooked: &Hooked, output: &Output) {
+        hooked.said.iter().for_each(|said| output.detail(human::printable(said)));
+        hooked.warning.iter().for_each(|warning| self.warn_of(warning.clone(), output));
     }
 
     fn warn_of(&mut self, message: String, output: &Output) {

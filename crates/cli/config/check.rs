@@ -18,6 +18,13 @@ pub struct Ours<'a> {
     pub path: &'a Path,
 }
 
+impl<'a> Ours<'a> {
+    /// Those of one repository on this host.
+    pub fn of(repository: &'a Path, state: &'a Path) -> [Self; 2] {
+        [Self { what: "the repository", path: repository }, Self { what: "the state directory", path: state }]
+    }
+}
+
 impl Configuration {
     /// Finds the roots of an instance by the names that they have without links.
     ///

@@ -139,7 +139,7 @@ fn instance(section: &Section<'_>, defaults: &terms::Terms) -> Option<Instance> 
     let freezer = section.read("freezer", FreezerConfig::None, freezer::read);
     let (capture, snapshot) = section.take(capture::read(section, &freezer)).unwrap_or((Choice::Auto, None));
     let terms = terms::read(section, defaults);
-    let verify = section.find("verify", Item::texts);
+    let verify = section.find("verify", Item::program);
     let freezing = Freezing {
         freezer,
         capture,

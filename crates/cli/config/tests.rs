@@ -84,7 +84,7 @@ warm-rounds = 2
 on-window-failure = "keep-fuzzy"
 schedule = "daily 02:00"
 keep = { daily = 14, weekly = 8, monthly = 12 }
-verify = ["gfix", "-v", "-full", "{base}/MailStoreMaster.fdb"]
+verify = ["/usr/bin/gfix", "-v", "-full", "{base}/MailStoreMaster.fdb"]
 
 [instance.freezer]
 kind = "command"
@@ -112,7 +112,7 @@ freezer = { kind = "mailstore", endpoint = "https://h", user = "u", password-fil
     assert_eq!(first.exclude, ["*.tmp"]);
     assert_eq!(first.schedule.to_string(), "daily 02:00");
     assert_eq!(first.keep.rules, [("daily", 14), ("weekly", 8), ("monthly", 12)]);
-    assert_eq!(first.verify.as_ref().unwrap()[0], "gfix");
+    assert_eq!(first.verify.as_ref().unwrap()[0], "/usr/bin/gfix");
     let freezing = &first.freezing;
     assert_eq!(freezing.always_read, ["*.fdb"]);
     assert!(matches!(freezing.capture, Choice::Hold));

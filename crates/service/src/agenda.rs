@@ -2,12 +2,15 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::records::History;
 use crate::schedule::{Due, Last, Schedule};
+
+/// How long a prune waits for backups that fail. It would mark what they have stored so far, which they go on from.
+pub const PATIENCE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Something that is done time and again.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -73,7 +76,7 @@ pub struct Item {
     pub task: Task,
     /// When it is done.
     pub schedule: Schedule,
-    /// When it was done last.
+    /// When it was done last, without times in the future.
     pub last: Last,
     /// Whether it is done now.
     pub standing: Standing,
@@ -105,7 +108,15 @@ impl Standing {
     }
 }
 
-/// Decides about each task, in their order. What is not wanted is left out.
+impl Item {
+    /// Whether it must not wait for backups that fail: it succeeded last more than [`PATIENCE`] ago.
+    pub fn is_urgent(&self, now: Timestamp) -> bool {
+        self.last.success.is_some_and(|success| now.duration_since(success) > PATIENCE)
+    }
+}
+
+/// Decides about each task, in their order. What is not wanted is left out. A prune that is not urgent waits until backups that
+/// failed are tried again.
 pub fn agenda<'s>(
     tasks: impl IntoIterator<Item = (Task, &'s Schedule)>,
     history: &History,
@@ -116,7 +127,7 @@ pub fn agenda<'s>(
     let is_named = |task: &Task| wanted.instances.iter().any(|name| Some(name.as_str()) == task.instance());
     let tasks = tasks.into_iter().filter(|(task, _)| wanted.instances.is_empty() || is_named(task));
     let decide = |(task, schedule): (Task, &Schedule)| {
-        let last = history.last(&task);
+        let last = history.last(&task).past(now);
         let standing = match schedule.due(last, now, zone) {
             Due::Due { since } => Standing::Due { since },
             // "never" is lifted only by name.
@@ -127,7 +138,19 @@ pub fn agenda<'s>(
         };
         Item { task, schedule: schedule.clone(), last, standing }
     };
-    tasks.map(decide).collect()
+    let mut items: Vec<_> = tasks.map(decide).collect();
+    let again = items.iter().filter(|item| item.task.instance().is_some() && item.last.open_failure().is_some());
+    let again = again.filter_map(|item| match item.standing {
+        Standing::Waits { until } => Some(until),
+        _ => None,
+    });
+    if let Some(until) = again.max() {
+        let is_held = |item: &&mut Item| item.task == Task::Prune && matches!(item.standing, Standing::Due { .. });
+        for item in items.iter_mut().filter(is_held).filter(|item| !item.is_urgent(now)) {
+            item.standing = Standing::Waits { until };
+        }
+    }
+    items
 }
 
 #[cfg(test)]
@@ -178,6 +201,27 @@ mod tests {
         let waits = Standing::Waits { until: time("2026-11-21T02:00:00Z") };
         assert_eq!(standing(false), [("backup a".to_owned(), waits), ("backup c".to_owned(), Standing::Never)]);
         assert!(standing(true).iter().all(|(_, standing)| *standing == Standing::Asked));
+    }
+
+    #[test]
+    fn a_prune_waits_for_a_backup_that_failed_but_not_for_ever() {
+        let schedule: Schedule = "daily 02:00".parse().unwrap();
+        let mut history = History::default();
+        history.succeeded(&backup("a"), time("2026-11-18T02:00:10Z"));
+        history.failed(&backup("a"), time("2026-11-20T02:00:10Z"));
+        history.succeeded(&Task::Prune, time("2026-11-18T02:00:20Z"));
+        let prune = |history: &History, now: &str| {
+            let tasks = [(backup("a"), &schedule), (Task::Prune, &schedule)];
+            agenda(tasks, history, &Wanted::default(), time(now), &TimeZone::UTC)[1].standing
+        };
+        let until = time("2026-11-20T03:00:10Z");
+        assert_eq!(prune(&history, "2026-11-20T02:15:00Z"), Standing::Waits { until });
+        assert!(prune(&history, "2026-11-20T03:15:00Z").is_now());
+        let mut urgent = history.clone();
+        urgent.succeeded(&Task::Prune, time("2026-11-12T02:00:20Z"));
+        assert!(prune(&urgent, "2026-11-20T02:15:00Z").is_now());
+        history.succeeded(&backup("a"), time("2026-11-20T02:05:00Z"));
+        assert!(prune(&history, "2026-11-20T02:15:00Z").is_now());
     }
 
     /// Thirty nights, two of which the host slept through, and one on which an instance failed.

@@ -83,6 +83,20 @@ pub struct Last {
     pub failure: Option<Timestamp>,
 }
 
+impl Last {
+    /// Without what lies after `now`.
+    #[must_use]
+    pub fn past(self, now: Timestamp) -> Self {
+        let past = |time: &Timestamp| *time <= now;
+        Self { success: self.success.filter(past), failure: self.failure.filter(past) }
+    }
+
+    /// The last failure, unless something succeeded after it: then it says nothing about the present.
+    pub fn open_failure(self) -> Option<Timestamp> {
+        self.failure.filter(|failure| self.success.is_none_or(|success| *failure > success))
+    }
+}
+
 /// Whether something is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
@@ -118,8 +132,8 @@ impl Schedule {
         if self.is_never() {
             return Due::Never;
         }
-        let past = |time: &Timestamp| *time <= now;
-        let since = match last.success.filter(past) {
+        let last = last.past(now);
+        let since = match last.success {
             None => None,
             Some(success) => match self.after(success, zone) {
                 None => return Due::Never,
@@ -127,9 +141,7 @@ impl Schedule {
                 slot => slot,
             },
         };
-        // A failure counts only if nothing succeeded after it.
-        let failure = last.failure.filter(past).filter(|failure| last.success.is_none_or(|success| *failure > success));
-        match failure.filter(|failure| since.is_none_or(|since| *failure >= since)) {
+        match last.open_failure().filter(|failure| since.is_none_or(|since| *failure >= since)) {
             None => Due::Due { since },
             Some(failure) => {
                 let retry = failure.checked_add(RETRY).unwrap_or(Timestamp::MAX);

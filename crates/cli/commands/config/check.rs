@@ -7,11 +7,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::args::Global;
-use crate::config::{self, ConfigError, Configuration, Reference};
+use crate::config::{self, ConfigError, Configuration, Ours, Reference};
 use crate::error::{Error, Result};
 use crate::exit::Code;
 use crate::output::{Output, human};
-use crate::settings;
+use crate::settings::{self, Settings};
 use crate::world::World;
 
 /// Runs the command. The file is found as any other command finds it, and read by the same parser.
@@ -23,7 +23,7 @@ pub fn run(global: &Global, world: &World, output: &mut Output) -> Result<Code> 
         return Err(Error::Misuse(format!("there is no configuration file: none in {}; {next}", places.join(", "))));
     };
     let (problems, warnings) = match Configuration::parse(&file, &bytes) {
-        Ok(configuration) => (Vec::new(), warnings(&configuration)),
+        Ok(configuration) => (misplaced(&configuration, global, world)?, warnings(&configuration)),
         Err(errors) => (errors.0, Vec::new()),
     };
     if output.manner().json {
@@ -50,6 +50,19 @@ pub fn run(global: &Global, world: &World, output: &mut Output) -> Result<Code> 
 fn document(error: &ConfigError) -> Value {
     let at = &error.at;
     json!({ "line": at.line, "column": at.column, "key": at.key, "message": error.message })
+}
+
+/// Roots that no run would take, each as a run says it. One that is missing is only a warning.
+fn misplaced(configuration: &Configuration, global: &Global, world: &World) -> Result<Vec<ConfigError>> {
+    let settings = Settings::resolve(global, world)?;
+    let repository = settings.place.directory();
+    let ours = Ours::of(&repository, &settings.state);
+    let refused = configuration.instances.iter().filter_map(|instance| {
+        let error = configuration.roots(instance, &ours).err()?;
+        let is_missing = instance.roots.iter().any(|root| root.at == error.at && !root.path.exists());
+        (!is_missing).then_some(error)
+    });
+    Ok(refused.collect())
 }
 
 /// What may be well some other time, and is not now.

@@ -6,7 +6,7 @@ use icecore_engine::Archive;
 use icecore_engine::backup::Report;
 use icecore_service::report::{Checked, Forgotten, Outcome, Pruned, Taken, Work};
 use icecore_service::{Failure, Item, Records, RunReport, Standing, Task, TaskReport};
-use icecore_source::claim::{Claim, Use};
+use icecore_source::claim::{Claim, ClaimError, Use};
 use jiff::Timestamp;
 
 use super::hooks::{Facts, Hooked};
@@ -75,9 +75,10 @@ impl Doing {
 
     /// A hook ended.
     fn hooked(&mut self, hooked: Hooked) {
-        if let Err(failure) = hooked {
-            self.failed(&failure);
+        if let Some(failure) = &hooked.failure {
+            self.failed(failure);
         }
+        self.report.warnings.extend(hooked.warning);
     }
 
     /// What is known so far.
@@ -107,20 +108,26 @@ impl Tasks<'_> {
         self.hook(moment, program, self.configuration.hooks.timeout, facts, report)
     }
 
-    /// Backs up an instance, with its hooks.
-    pub fn backup<'i>(&'i self, item: &Item, instance: &'i Instance, archive: &Archive) -> Done<'i> {
+    /// Backs up an instance, with its hooks; `None` if another run has done it meanwhile.
+    pub fn backup<'i>(&'i self, item: &Item, instance: &'i Instance, archive: &Archive) -> Option<Done<'i>> {
         let mut doing = Doing::begin(item.task.clone(), item.standing);
-        let _lock = match self.lock(&item.task) {
-            Ok(lock) => lock,
+        let lock = self.lock(&item.task);
+        match &lock {
+            Ok(_) if self.was_done(item) => return None,
+            Ok(_) => {}
             Err(error) => {
-                // Whoever is at it runs the hooks.
-                doing.failed(&exit::sort(&error));
-                return doing.end(None);
+                doing.failed(&exit::sort(error));
+                if matches!(error, Error::Claim(ClaimError::Busy { .. })) {
+                    // Whoever is at it runs the hooks.
+                    return Some(doing.end(None));
+                }
             }
-        };
+        }
         let hook = |doing: &mut Doing, moment, program| self.instance_hook(instance, doing, moment, program);
-        let before = hook(&mut doing, "before", &instance.hooks.before);
-        doing.hooked(before);
+        if lock.is_ok() {
+            let before = hook(&mut doing, "before", &instance.hooks.before);
+            doing.hooked(before);
+        }
         if interrupt::is_raised() {
             doing.failed(&exit::sort(&Error::Interrupted));
         }
@@ -147,7 +154,7 @@ impl Tasks<'_> {
         let finally = hook(&mut doing, "finally", &instance.hooks.finally);
         doing.hooked(finally);
         self.note(&mut doing, taken.and_then(time::to_jiff));
-        doing.end(night)
+        Some(doing.end(night))
     }
 
     /// What was to be done fails for the reason for which everything does.
@@ -174,28 +181,36 @@ impl Tasks<'_> {
         doing.end(None)
     }
 
-    /// Prunes or checks the repository.
-    pub fn care(&self, item: &Item, archive: &Archive) -> Done<'static> {
+    /// Prunes or checks the repository; `None` if another run has done it meanwhile.
+    pub fn care(&self, item: &Item, archive: &Archive) -> Option<Done<'static>> {
         let mut doing = Doing::begin(item.task.clone(), item.standing);
         let started = doing.report.started;
-        let done = self.lock(&item.task).and_then(|_lock| match item.task {
-            Task::Prune => self.prune(archive),
-            _ => self.check(archive),
+        let lock = self.lock(&item.task);
+        if lock.is_ok() && self.was_done(item) {
+            return None;
+        }
+        // The lock is held until the result is noted.
+        let done = lock.and_then(|lock| {
+            let (code, work) = match item.task {
+                Task::Prune => self.prune(archive),
+                _ => self.check(archive),
+            }?;
+            Ok((code, work, lock))
         });
-        let success = match done {
-            Ok((code, work)) => {
+        let (success, _lock) = match done {
+            Ok((code, work, lock)) => {
                 doing.code = code;
                 doing.report.work = Some(work);
                 // Also if damage was found: finding it each hour again helps nobody.
-                Some(started)
+                (Some(started), Some(lock))
             }
             Err(error) => {
                 doing.failed(&exit::sort(&error));
-                None
+                (None, None)
             }
         };
         self.note(&mut doing, success);
-        doing.end(None)
+        Some(doing.end(None))
     }
 
     fn prune(&self, archive: &Archive) -> Result<(Code, Work)> {
@@ -237,6 +252,11 @@ impl Tasks<'_> {
         let registry = self.settings.state.join("tasks");
         let place = registry.join(task.to_string().replace('%', "%25").replace('/', "%2f"));
         Ok(Claim::take(&registry, &[(place, Use::Write)], &format!("icecore run: {task}"))?)
+    }
+
+    /// Whether somebody has succeeded since it was decided that this is to be done. Asked behind the lock.
+    fn was_done(&self, item: &Item) -> bool {
+        self.records.load().last(&item.task).past(Timestamp::now()).success > item.last.success
     }
 
     fn instance_hook(

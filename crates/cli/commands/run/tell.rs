@@ -8,6 +8,7 @@ use icecore_service::{Item, RunReport, Standing};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::exit::Code;
 use crate::output::Output;
 use crate::output::human::{self, Align, Table};
 use crate::time;
@@ -38,9 +39,7 @@ pub fn agenda(items: &[Item], output: &mut Output) -> io::Result<()> {
 }
 
 fn why(item: &Item) -> String {
-    // Only a failure after the last success says something about the present.
-    let failure = item.last.failure.filter(|failure| item.last.success.is_none_or(|success| *failure > success));
-    let failed = failure.map_or_else(String::new, |failure| format!(", failed at {}", local(failure)));
+    let failed = item.last.open_failure().map_or_else(String::new, |failure| format!(", failed at {}", local(failure)));
     match item.standing {
         Standing::Due { since: Some(since) } => format!("due since {}{failed}", local(since)),
         Standing::Due { since: None } => format!("was never done{failed}"),
@@ -69,8 +68,8 @@ fn document(item: &Item) -> Value {
     object
 }
 
-/// Tells that nothing is due, and what is next.
-pub fn nothing_due(items: &[Item], output: &mut Output) -> io::Result<()> {
+/// Tells that nothing is due, how the program ends, and what is next.
+pub fn nothing_due(items: &[Item], code: Code, output: &mut Output) -> io::Result<()> {
     let until = |item: &Item| match item.standing {
         Standing::Waits { until } => Some(until),
         _ => None,
@@ -78,7 +77,7 @@ pub fn nothing_due(items: &[Item], output: &mut Output) -> io::Result<()> {
     let next = items.iter().filter_map(|item| Some((until(item)?, item))).min_by_key(|(until, _)| *until);
     if output.manner().json {
         let items: Vec<Value> = items.iter().map(document).collect();
-        return output.document(json!({ "code": 0, "tasks": [], "waiting": items }));
+        return output.document(json!({ "code": code as u8, "tasks": [], "waiting": items }));
     }
     match next {
         Some((until, item)) => {
@@ -99,7 +98,16 @@ pub fn report(report: &RunReport, output: &mut Output) -> io::Result<()> {
         return Ok(());
     }
     if report.tasks.is_empty() {
-        output.note("nothing was due after all: the repository has newer snapshots than this host had noted");
+        match report.code {
+            code if code == Code::Done as u8 => {
+                output.note(
+                    "nothing was due after all: it was done meanwhile, by another run or another state directory",
+                );
+            }
+            code if code == Code::Interrupted as u8 => output.note("interrupted before anything was begun"),
+            // Why was said.
+            _ => {}
+        }
         return Ok(());
     }
     let mut table = Table::new([

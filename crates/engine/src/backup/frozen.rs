@@ -158,7 +158,7 @@ impl Attempt<'_> {
         story.progress.check()?;
         story.progress.enter(Phase::Frozen);
         let clock = || (story.job.clock)();
-        let window = Window::freeze(&freeze.plan, &clock).map_err(failed)?;
+        let window = Window::freeze(&freeze.plan, &clock, &|| story.progress.is_stopped()).map_err(failed)?;
         // When what was secured is to be kept whatever happens, the guardian's deadline thaws, and the work goes on.
         let limit = if self.keep { Duration::MAX } else { window.remaining() };
         let done = work(limit);
@@ -197,7 +197,10 @@ fn until(limit: Duration) -> Instant {
 }
 
 fn failed(error: WindowError) -> Error {
-    Error::Window(Box::new(error))
+    match error {
+        WindowError::GivenUp => Error::Interrupted,
+        error => Error::Window(Box::new(error)),
+    }
 }
 
 fn capture(error: CaptureError) -> Error {

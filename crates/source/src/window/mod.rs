@@ -26,6 +26,7 @@ mod post;
 mod recover;
 mod retry;
 mod thaw;
+mod turn;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -47,17 +48,12 @@ pub use self::recover::{RecoverError, RecoverFailure, Recovered, recover};
 pub use self::retry::Retry;
 use self::thaw::{Done, Thawing, confirm, thaw_journal};
 pub use self::thaw::{Thaw, ThawError, thaw_once};
+use self::turn::Turn;
 use crate::freezer::{FreezeError, FreezeErrorKind, Freezer, FreezerConfig, Status};
 use crate::os::window as os;
 
 /// How long it may take to find out whether the instance was awake before the thaw.
 const AWAKE: Duration = Duration::from_secs(1);
-
-/// How long a window that is to be alone waits for its turn: several of the longest windows that people allow.
-const TURN: Duration = Duration::from_secs(30 * 60);
-
-/// The end of the name of the file beside the directory of windows that is locked by the one that is alone.
-const TURN_EXTENSION: &str = "turn";
 
 /// What a window is opened with.
 #[derive(Debug, Clone)]
@@ -90,9 +86,13 @@ pub enum WindowError {
     Busy(String),
     /// Windows of other instances were open all the time. Nothing was frozen.
     #[error(
-        "instance {0} waited {TURN:?} for the freeze windows of other instances to end; see `icecore instance status`"
+        "instance {0} waited {limit:?} for the freeze windows of other instances to end; see `icecore instance status`",
+        limit = turn::LIMIT
     )]
     Crowded(String),
+    /// It was given up while it waited for its turn, or just before. Nothing was frozen.
+    #[error("nothing was frozen: it was given up before the freeze")]
+    GivenUp,
     /// An earlier window of this instance was not closed. Nothing was frozen now.
     #[error("an earlier freeze window of instance {instance} is still open ({}); recover it first", journal.display())]
     Open {
@@ -151,8 +151,8 @@ pub struct Window<'c> {
     over: bool,
     /// Tells other runs that this one lives.
     _alive: File,
-    /// Keeps others from freezing meanwhile. If the engine dies it goes, and the guardian thaws at that moment.
-    _turn: Option<File>,
+    /// Keeps others from freezing meanwhile.
+    _turn: Option<Turn>,
 }
 
 /// A closed window, for the receipt.
@@ -183,12 +183,17 @@ impl std::fmt::Debug for Window<'_> {
 }
 
 impl<'c> Window<'c> {
-    /// Freezes an instance, with everything in place that thaws it again.
+    /// Freezes an instance, with everything in place that thaws it again. As long as it waits for its turn it asks whether it
+    /// `is_over`, and once more before the freeze.
     ///
     /// # Errors
     /// Each variant says whether anything was frozen; only after [`WindowError::ThawUnconfirmed`] may the
     /// instance be frozen still.
-    pub fn freeze(plan: &WindowPlan, clock: &'c dyn Fn() -> Timestamp) -> Result<Self, WindowError> {
+    pub fn freeze(
+        plan: &WindowPlan,
+        clock: &'c dyn Fn() -> Timestamp,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Self, WindowError> {
         let directory = |source| WindowError::Directory { directory: plan.directory.clone(), source };
         let absolute = std::path::absolute(&plan.directory).map_err(directory)?;
         let place =
@@ -201,20 +206,28 @@ impl<'c> Window<'c> {
         }
         let turn = match plan.alone {
             true => {
-                let turn = lock_file(&absolute.with_extension(TURN_EXTENSION), TURN).map_err(directory)?;
-                Some(turn.ok_or_else(|| WindowError::Crowded(plan.instance.clone()))?)
+                let turn = turn::wait(&absolute, is_over).map_err(directory)?;
+                match turn {
+                    None if is_over() => return Err(WindowError::GivenUp),
+                    None => return Err(WindowError::Crowded(plan.instance.clone())),
+                    turn => turn,
+                }
             }
             false => None,
         };
+        if is_over() {
+            return Err(WindowError::GivenUp);
+        }
         let check = |error| WindowError::Check(Box::new(error));
         let mut freezer = plan.freezer.open().map_err(check)?;
         freezer.check().map_err(check)?;
         let intent = Intent::new(&plan.instance, &plan.freezer, plan.max_freeze, &plan.retry, clock());
         let journal = Journal::create(&place.journal, &intent).map_err(WindowError::Journal)?;
-        let guardian = post_guardian(&plan.guardian, &place).inspect_err(|_| {
-            // Should it stay, the next run thaws what was not frozen, which is a success.
-            let _ = journal.remove();
-        })?;
+        // Should it stay, the next run thaws what was not frozen, which is a success.
+        let remove = || drop(journal.remove());
+        let turn = turn.map(|file| Turn::hold(file, &place.journal, plan.max_freeze)).transpose();
+        let turn = turn.map_err(directory).inspect_err(|_| remove())?;
+        let guardian = post_guardian(&plan.guardian, &place).inspect_err(|_| remove())?;
         let (begun, requested) = (Instant::now(), clock());
         let mut window = Self {
             clock,

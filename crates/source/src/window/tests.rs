@@ -33,7 +33,7 @@ fn engine_body() {
     let Some(directory) = last_argument().filter(|path| path.is_dir()) else { return };
     // The directory is the other process's to remove.
     let scene = ManuallyDrop::new(Scene { directory });
-    match Window::freeze(&scene.plan(), &clock) {
+    match Window::freeze(&scene.plan(), &clock, &|| false) {
         Err(error) => scene.write("engine", &format!("failed: {error}")),
         Ok(window) => {
             scene.write("engine", "open");
@@ -227,13 +227,13 @@ fn quick() -> Retry {
 #[test]
 fn a_window_opens_and_closes() {
     let scene = Scene::new(&[]);
-    let window = Window::freeze(&scene.plan(), &clock).unwrap();
+    let window = Window::freeze(&scene.plan(), &clock, &|| false).unwrap();
     assert_eq!(scene.log(), ["freeze", "frozen"]);
     assert!(window.remaining() < Duration::from_secs(30) && window.remaining() > Duration::from_secs(20));
     let story = Journal::open(&scene.journal()).unwrap().read().unwrap();
     assert!(story.frozen && story.guardian.is_some() && story.thawed.is_none());
     assert_eq!(scene.recover().unwrap(), [], "a living engine is left alone");
-    assert!(matches!(Window::freeze(&scene.plan(), &clock), Err(WindowError::Busy(_))));
+    assert!(matches!(Window::freeze(&scene.plan(), &clock, &|| false), Err(WindowError::Busy(_))));
     let closed = window.thaw().unwrap();
     assert_eq!((closed.by, closed.in_time, closed.attempts), (ThawedBy::Engine, true, 1));
     assert!(closed.window > Duration::ZERO && closed.window < Duration::from_secs(10));
@@ -243,7 +243,41 @@ fn a_window_opens_and_closes() {
         lock_file(&Place::at(&scene.journal()).log, Duration::from_secs(5)).unwrap().is_some(),
         "a guardian stayed"
     );
-    Window::freeze(&scene.plan(), &clock).unwrap().thaw().unwrap();
+    Window::freeze(&scene.plan(), &clock, &|| false).unwrap().thaw().unwrap();
+}
+
+#[test]
+fn who_gives_up_while_it_waits_for_its_turn_freezes_nothing() {
+    let scene = Scene::new(&[]);
+    let plan = WindowPlan { alone: true, ..scene.plan() };
+    fs::create_dir_all(&plan.directory).unwrap();
+    let turn = plan.directory.with_extension(turn::EXTENSION);
+    let held = lock_file(&turn, Duration::ZERO).unwrap().unwrap();
+    let asked = std::cell::Cell::new(0);
+    // Over only after it was asked a few times, and the turn is free by then.
+    let is_over = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 2
+    };
+    assert!(matches!(Window::freeze(&plan, &clock, &is_over), Err(WindowError::GivenUp)));
+    assert_eq!(asked.get(), 4);
+    drop(held);
+    assert!(matches!(Window::freeze(&plan, &clock, &|| true), Err(WindowError::GivenUp)));
+    assert_eq!(scene.said("frozen"), 0);
+    assert!(!scene.journal().exists());
+    Window::freeze(&plan, &clock, &|| false).unwrap().thaw().unwrap();
+}
+
+#[test]
+fn others_may_freeze_as_soon_as_the_guardian_has_thawed() {
+    let scene = Scene::new(&[("max-freeze", "300")]);
+    let plan = WindowPlan { alone: true, ..scene.plan() };
+    let window = Window::freeze(&plan, &clock, &|| false).unwrap();
+    let turn = plan.directory.with_extension(turn::EXTENSION);
+    assert!(lock_file(&turn, Duration::ZERO).unwrap().is_none());
+    assert!(lock_file(&turn, Duration::from_secs(20)).unwrap().is_some());
+    assert!(!window.thaw().unwrap().in_time);
+    scene.expect_one_thaw();
 }
 
 #[test]
@@ -251,7 +285,7 @@ fn a_panic_thaws() {
     let scene = Scene::new(&[]);
     let plan = scene.plan();
     let panicked = std::thread::spawn(move || {
-        let _window = Window::freeze(&plan, &clock).unwrap();
+        let _window = Window::freeze(&plan, &clock, &|| false).unwrap();
         panic!("as told");
     });
     assert!(panicked.join().is_err());
@@ -261,7 +295,7 @@ fn a_panic_thaws() {
 #[test]
 fn a_thaw_that_is_refused_five_times_is_done_at_last() {
     let scene = Scene::new(&[("refusals", "5")]);
-    let closed = Window::freeze(&scene.plan(), &clock).unwrap().thaw().unwrap();
+    let closed = Window::freeze(&scene.plan(), &clock, &|| false).unwrap().thaw().unwrap();
     assert_eq!((closed.attempts, closed.in_time), (6, true));
     scene.expect_one_thaw();
     assert!(scene.read("windows/cust01.log").contains("not now"), "{}", scene.report());
@@ -270,7 +304,7 @@ fn a_thaw_that_is_refused_five_times_is_done_at_last() {
 #[test]
 fn a_freeze_that_fails_is_thawed_all_the_same() {
     let scene = Scene::new(&[("freeze-fails", "")]);
-    let error = Window::freeze(&scene.plan(), &clock).unwrap_err();
+    let error = Window::freeze(&scene.plan(), &clock, &|| false).unwrap_err();
     assert!(matches!(&error, WindowError::Freeze { thaw, .. } if thaw.by == ThawedBy::Engine), "{error}");
     scene.expect_one_thaw();
 }
@@ -278,7 +312,7 @@ fn a_freeze_that_fails_is_thawed_all_the_same() {
 #[test]
 fn a_freeze_that_takes_longer_than_the_window_is_ended_and_thawed() {
     let scene = Scene::new(&[("freeze-takes", "1"), ("max-freeze", "300")]);
-    let error = Window::freeze(&scene.plan(), &clock).unwrap_err();
+    let error = Window::freeze(&scene.plan(), &clock, &|| false).unwrap_err();
     assert!(matches!(&error, WindowError::Freeze { cause, .. } if cause.kind == FreezeErrorKind::TimedOut), "{error}");
     scene.expect_one_thaw();
     std::thread::sleep(Duration::from_millis(1000));
@@ -288,10 +322,10 @@ fn a_freeze_that_takes_longer_than_the_window_is_ended_and_thawed() {
 #[test]
 fn a_thaw_that_cannot_be_confirmed_is_said_loudly_and_the_guardian_goes_on() {
     let scene = Scene::new(&[("refusals", "1000000")]);
-    let error = Window::freeze(&scene.plan(), &clock).unwrap().thaw().unwrap_err();
+    let error = Window::freeze(&scene.plan(), &clock, &|| false).unwrap().thaw().unwrap_err();
     assert!(matches!(error, WindowError::ThawUnconfirmed { .. }));
     assert!(error.to_string().contains("MAY STILL BE FROZEN"), "{error}");
-    assert!(matches!(Window::freeze(&scene.plan(), &clock), Err(WindowError::Open { .. })));
+    assert!(matches!(Window::freeze(&scene.plan(), &clock, &|| false), Err(WindowError::Open { .. })));
     scene.write("refusals", "0");
     scene.expect_one_thaw_by(ThawedBy::Guardian);
 }
@@ -301,13 +335,15 @@ fn what_cannot_work_freezes_nothing() {
     let scene = Scene::new(&[]);
     let mut plan = scene.plan();
     plan.guardian = vec!["/bin/echo".into(), "no guardian".into()];
-    let error = Window::freeze(&plan, &clock).unwrap_err();
+    let error = Window::freeze(&plan, &clock, &|| false).unwrap_err();
     assert!(matches!(error, WindowError::Guardian(_)), "{error}");
     plan.guardian = vec!["/nowhere/icecore".into()];
-    assert!(matches!(Window::freeze(&plan, &clock), Err(WindowError::Guardian(said)) if said.contains("/nowhere")));
+    assert!(
+        matches!(Window::freeze(&plan, &clock, &|| false), Err(WindowError::Guardian(said)) if said.contains("/nowhere"))
+    );
     plan = scene.plan();
     plan.instance = String::new();
-    assert!(matches!(Window::freeze(&plan, &clock), Err(WindowError::Name(_))));
+    assert!(matches!(Window::freeze(&plan, &clock, &|| false), Err(WindowError::Name(_))));
     plan = scene.plan();
     plan.freezer = FreezerConfig::Command(CommandConfig {
         freeze: vec!["/nowhere/freeze".to_owned()],
@@ -317,11 +353,11 @@ fn what_cannot_work_freezes_nothing() {
         stop: None,
         start: None,
     });
-    assert!(matches!(Window::freeze(&plan, &clock), Err(WindowError::Check(_))));
+    assert!(matches!(Window::freeze(&plan, &clock, &|| false), Err(WindowError::Check(_))));
     plan = scene.plan();
     plan.directory = scene.directory.join("file");
     scene.write("file", "");
-    assert!(matches!(Window::freeze(&plan, &clock), Err(WindowError::Directory { .. })));
+    assert!(matches!(Window::freeze(&plan, &clock, &|| false), Err(WindowError::Directory { .. })));
     assert_eq!(scene.log(), Vec::<String>::new());
     assert!(!scene.journal().exists());
 }
@@ -329,7 +365,7 @@ fn what_cannot_work_freezes_nothing() {
 #[test]
 fn the_deadline_thaws_for_a_late_engine() {
     let scene = Scene::new(&[("max-freeze", "300")]);
-    let window = Window::freeze(&scene.plan(), &clock).unwrap();
+    let window = Window::freeze(&scene.plan(), &clock, &|| false).unwrap();
     eventually("thawed", || scene.said("thaw") == 1);
     assert_eq!(window.remaining(), Duration::ZERO);
     let closed = window.thaw().unwrap();
@@ -418,7 +454,7 @@ fn an_engine_stopped_while_thawing_is_thawed_for_at_the_deadline() {
 #[test]
 fn a_guardian_that_is_killed_is_not_needed_by_a_living_engine() {
     let scene = Scene::new(&[]);
-    let window = Window::freeze(&scene.plan(), &clock).unwrap();
+    let window = Window::freeze(&scene.plan(), &clock, &|| false).unwrap();
     kill_process(scene.guardian(), Signal::KILL).unwrap();
     let closed = window.thaw().unwrap();
     assert_eq!((closed.by, closed.in_time), (ThawedBy::Engine, true));
