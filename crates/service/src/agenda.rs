@@ -233,7 +233,7 @@ mod tests {
         let mut now = time("2026-10-10T12:00:00Z");
         history.succeeded(&backup("a"), now);
         for quarter in 0..30 * 96 {
-            now = now.checked_add(jiff::SignedDuration::from_mins(15)).unwrap();
+            now = now.checked_add(SignedDuration::from_mins(15)).unwrap();
             let night = quarter / 96;
             if matches!(night, 7 | 8) {
                 continue;
