@@ -167,6 +167,9 @@ mod manners {
             lines.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
         let mut known: Vec<_> = every_command(&home).into_iter().map(|line| line[0].clone()).collect();
         known.dedup();
+        // It goes on until it is ended: tests/mount.rs.
+        let restore = known.iter().position(|name| *name == "restore").unwrap();
+        known.insert(restore + 1, "mount".into());
         assert_eq!(named, known, "this file must know every command");
 
         let keys = ["list", "add", "remove", "change"].map(|name| vec!["key", name]);
