@@ -10,7 +10,7 @@ const BURST: Duration = Duration::from_millis(250);
 /// How long somebody sleeps before looking whether it is over.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A rate that is kept to on average: a bucket that fills as fast as the rate says and holds [`BURST`].
+/// A rate that is kept to on average: a bucket that fills as fast as the rate says and holds `BURST`.
 #[derive(Debug)]
 pub struct Pace {
     rate: NonZero<u64>,

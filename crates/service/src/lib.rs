@@ -3,7 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`schedule`] | when something is due: calendar rules, pure |
-//! | [`agenda`] | configuration, history and the time → what is due, in order, with reasons: pure |
+//! | [`mod@agenda`] | configuration, history and the time → what is due, in order, with reasons: pure |
 //! | [`records`] | when each task last succeeded and failed, kept on this host |
 //! | [`report`] | everything that happened in one run: the source of tables, documents, hooks |
 //!
