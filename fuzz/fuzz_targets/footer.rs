@@ -52,7 +52,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(info) = read else { return };
     info.validate().expect("what a footer says can be true");
     assert_eq!((info.id, info.kind, info.size), (id, *kind, size));
-    let fragment = Fragment { packs: vec![info], supersedes: Vec::new() };
+    let fragment = Fragment::of(vec![info]);
     assert_eq!(Fragment::decode(&fragment.encode()).expect("a fragment says the same"), fragment);
 });
 

@@ -313,7 +313,9 @@ fn a_freeze_that_fails_is_thawed_all_the_same() {
 fn a_freeze_that_takes_longer_than_the_window_is_ended_and_thawed() {
     let scene = Scene::new(&[("freeze-takes", "1"), ("max-freeze", "300")]);
     let error = Window::freeze(&scene.plan(), &clock, &|| false).unwrap_err();
-    assert!(matches!(&error, WindowError::Freeze { cause, .. } if cause.kind == FreezeErrorKind::TimedOut), "{error}");
+    // Who ended the program first, the engine or the guardian, only time tells.
+    let ended = |error: &FreezeError| error.kind == FreezeErrorKind::TimedOut || error.to_string().contains("SIGKILL");
+    assert!(matches!(&error, WindowError::Freeze { cause, .. } if ended(cause)), "{error}");
     scene.expect_one_thaw();
     std::thread::sleep(Duration::from_millis(1000));
     assert_eq!(scene.said("frozen"), 0);
