@@ -5,7 +5,8 @@
 //! ```
 //! The repository is made of fragments: sealed and put as merges leave them, read by the index's own synchronisation. Its packs are
 //! only named: a store says that they are there, as its listing goes. Each step is a process of its own, whose peak memory is told.
-//! Without a number, and not by `cargo bench`, a few chunks are all.
+//! Two snapshots name them: one the chunks of every twentieth pack, which is forgotten then, the other one the rest. Without a number,
+//! and not by `cargo bench`, a few chunks are all.
 
 #![allow(clippy::print_stdout, missing_docs, reason = "a program for the terminal")]
 
@@ -16,16 +17,19 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use icecore_format::entry::Timestamp;
+use icecore_format::entry::{Class, Entry, File, Meta, Node, Piece, Timestamp};
 use icecore_format::fragment::Fragment;
 use icecore_format::frame::{Encoding, FrameChunk};
 use icecore_format::id::{ChunkId, PackId};
 use icecore_format::keys::Secret;
+use icecore_format::manifest::{ManifestWriter, PieceWriter, Root};
 use icecore_format::pack::{FrameInfo, PackInfo, PackKind};
 use icecore_format::seal::{Entropy, ObjectKind, seal_object};
+use icecore_format::snapshot::{self, Snapshot, Verdict};
+use icecore_repo::catalogue::forget;
 use icecore_repo::check::{CheckOptions, check};
 use icecore_repo::prune::{MaxUnused, PruneOptions, outlook, prune};
-use icecore_repo::{Index, Reach, Repository, Session, objects};
+use icecore_repo::{Catalogue, Index, Repository, Session, objects};
 use icecore_store::{Key, Listed, LocalStore, Put, Result, Store};
 
 /// 16 KiB each, as database pages are cut: 64 to a frame, 1,280 to a pack of 20 MiB.
@@ -35,6 +39,9 @@ const PACK: u64 = 1280;
 
 /// Packs in a fragment: 8 MiB, as merging leaves them.
 const FRAGMENT: u64 = 256;
+
+/// Of so many packs one is forgotten.
+const FORGOTTEN: u64 = 20;
 
 /// What is asked for in one step.
 const LOOKED_UP: u64 = 200_000;
@@ -118,6 +125,33 @@ fn at(hours: i64) -> Timestamp {
     Timestamp { seconds: 1_700_000_000 + hours * 3600, nanos: 0 }
 }
 
+fn record(instance: &str, manifest: Root) -> Snapshot {
+    Snapshot {
+        instance: instance.to_owned(),
+        host: "bench".to_owned(),
+        user: "bench".to_owned(),
+        program: "bench".to_owned(),
+        tags: Vec::new(),
+        roots: vec![snapshot::Root { name: "root".to_owned(), path: b"/bench".to_vec() }],
+        started: at(0),
+        taken: at(0),
+        finished: at(0),
+        manifest,
+        parent: None,
+        users: Default::default(),
+        groups: Default::default(),
+        totals: Default::default(),
+        verdict: Verdict::Stable,
+        receipt: None,
+        problems: Vec::new(),
+        problem_count: 0,
+        excludes: Vec::new(),
+        protected_until: None,
+        corrects: None,
+        origin: None,
+    }
+}
+
 /// What a step works with.
 struct Bench {
     chunks: u64,
@@ -170,6 +204,13 @@ impl Bench {
                 let synced = index.sync(&repository)?;
                 let file = std::fs::metadata(index.path())?.len() >> 20;
                 Ok(vec![took(), rate(self.chunks), format!("{} fragments, file of {file} MiB", synced.fragments)])
+            }
+            "snapshots" => {
+                let (repository, index) = self.open()?;
+                index.sync(&repository)?;
+                self.commit(&repository, &index, "rest", |pack| pack % FORGOTTEN != 0)?;
+                self.commit(&repository, &index, "old", |pack| pack % FORGOTTEN == 0)?;
+                Ok(vec![took(), rate(self.chunks)])
             }
             "open" => {
                 let (_, index) = self.open()?;
@@ -225,10 +266,12 @@ impl Bench {
                 index.drop_pack(&PackId::from_bytes(hash(2, 1)))?;
                 Ok(vec![format!("{:.2} s", began.elapsed().as_secs_f64())])
             }
-            "count what nothing needs" => {
-                let (_, index) = self.open()?;
-                let dead = Reach::open(&index)?.usage()?.packs.iter().map(|pack| pack.dead).sum::<u64>();
-                Ok(vec![took(), rate(self.chunks), format!("{} GiB", dead >> 30)])
+            "forget" => {
+                let (repository, index) = self.open()?;
+                let catalogue = Catalogue::load(&repository, &index)?;
+                let old = catalogue.snapshots.iter().find(|stored| stored.snapshot.instance == "old");
+                forget(&repository, &old.ok_or("there is no old snapshot")?.id)?;
+                Ok(vec![took()])
             }
             "check" => {
                 let (repository, index) = self.open()?;
@@ -236,14 +279,14 @@ impl Bench {
                 let report = check(&repository, &index, options, &|_| Ok(()))?;
                 Ok(vec![took(), String::new(), format!("{} packs, {} findings", report.packs, report.finding_count)])
             }
-            "prune: look" => {
+            "prune: first look" | "prune: look" | "prune: look again" => {
                 let (repository, index) = self.open()?;
                 let plan = outlook(&repository, &index, &self.options(), &|| at(0), &mut |_| Ok(()))?;
                 Ok(vec![took(), String::new(), format!("{} packs to mark", plan.mark.len())])
             }
-            "prune: mark all" | "prune: delete all" => {
+            "prune: mark" | "prune: delete" => {
                 let (repository, index) = self.open()?;
-                let now = if name == "prune: mark all" { at(0) } else { at(30) };
+                let now = if name == "prune: mark" { at(0) } else { at(30) };
                 let done = prune(&repository, &index, &self.options(), &|| now, &mut |_| Ok(()))?;
                 Ok(vec![took(), String::new(), format!("{} marked, {} deleted", done.marked, done.deleted)])
             }
@@ -251,26 +294,56 @@ impl Bench {
         }
     }
 
+    /// Commits a snapshot that names the chunks of some packs, a file for each.
+    fn commit(
+        &self,
+        repository: &Arc<Repository>,
+        index: &Arc<Index>,
+        instance: &str,
+        has: impl Fn(u64) -> bool,
+    ) -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let session = Session::begin(Arc::clone(repository), Arc::clone(index), 1)?;
+        let (mut writer, mut manifest) = (session.writer()?, ManifestWriter::new());
+        for number in (0..self.packs()).filter(|pack| has(*pack)) {
+            let mut pieces = PieceWriter::new();
+            for number in number * PACK..(number + 1) * PACK {
+                pieces.push(Piece::Chunk { id: chunk(number), len: CHUNK }, &mut writer)?;
+            }
+            let content = pieces.finish(&mut writer)?;
+            let file = File { size: PACK * u64::from(CHUNK), class: Class::default(), content, racy: false };
+            let path = format!("{number:08}").as_str().into();
+            let entry = Entry { path, meta: Meta::default(), node: Node::File(file), link_of: None };
+            manifest.push(&entry, &mut writer)?;
+        }
+        let root = manifest.finish(&mut writer)?;
+        writer.finish()?;
+        session.close()?.commit(&record(instance, root), &|| at(0))?;
+        Ok(())
+    }
+
     fn options(&self) -> PruneOptions {
         PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::new("bench") }
     }
 }
 
-const STEPS: [&str; 14] = [
+const STEPS: [&str; 17] = [
     "fragments",
     "fill the index",
+    "snapshots",
     "open",
     "synchronise, nothing new",
     "look up what is there",
     "look up what is not",
     "claim and store new chunks",
     "read one new fragment",
-    "drop a pack",
-    "count what nothing needs",
     "check",
+    "prune: first look",
+    "prune: look again",
+    "forget",
     "prune: look",
-    "prune: mark all",
-    "prune: delete all",
+    "prune: mark",
+    "prune: delete",
+    "drop a pack",
 ];
 
 /// The most memory that this process has had, MiB.

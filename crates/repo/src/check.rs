@@ -24,6 +24,7 @@ mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use icecore_format::entry::{PathBytes, Timestamp};
@@ -155,6 +156,21 @@ impl CheckReport {
         }
     }
 
+    /// Adds what following the snapshots showed.
+    fn absorb(&mut self, followed: Self) {
+        self.snapshots += followed.snapshots;
+        self.blocks += followed.blocks;
+        self.entries += followed.entries;
+        self.chunks += followed.chunks;
+        self.needed_of_marked += followed.needed_of_marked;
+        self.finding_count += followed.finding_count;
+        self.findings.extend(followed.findings);
+        self.findings.truncate(NAMED);
+        self.damaged_count += followed.damaged_count;
+        self.damaged_files.extend(followed.damaged_files);
+        self.damaged_files.truncate(NAMED);
+    }
+
     fn damaged(&mut self, snapshot: SnapshotId, path: PathBytes, files: u64, reason: String) {
         self.damaged_count += files;
         if self.damaged_files.len() < NAMED {
@@ -190,19 +206,48 @@ pub fn check(
     for (id, damage) in sign::all(repository)?.damaged {
         report.find("I1", layout::session(&id), damage, "Remove the object when no backup is running.");
     }
-    packs::check(repository, index, options, watch, &mut report)?;
+    let follow = |watch: Watch<'_>| follow(repository, index, &snapshots, watch);
+    // What is read whole takes the disk and the hash most of the time: meanwhile the snapshots are followed, in the hope that nothing
+    // that the packs show is news to the index.
+    let silent = |step| if step == CheckStep::Block { watch(step) } else { Ok(()) };
+    let found = thread::scope(|scope| {
+        let followed = (options.read_percent > 0).then(|| scope.spawn(|| follow(&silent)));
+        let before = report.finding_count;
+        packs::check(repository, index, options, watch, &mut report)?;
+        let followed = followed.map(|thread| thread.join().map_err(|_| Error::WorkerPanicked));
+        Ok::<_, Error>(followed.transpose()?.filter(|_| report.finding_count == before))
+    })?;
     watch(CheckStep::Snapshots(snapshots.len() as u64))?;
+    match found {
+        Some(found) => {
+            report.absorb(found?);
+            snapshots.iter().try_for_each(|_| watch(CheckStep::Snapshot))?;
+        }
+        None => report.absorb(follow(watch)?),
+    }
+    repository.expect_present()?;
+    Ok(report)
+}
+
+/// Follows snapshots to their last chunk.
+fn follow(
+    repository: &Arc<Repository>,
+    index: &Arc<Index>,
+    snapshots: &[SnapshotId],
+    watch: Watch<'_>,
+) -> Result<CheckReport> {
+    let mut report = CheckReport::default();
     // Reading may take longer than packs wait.
     let reader = ChunkReader::looking_again(repository, index)?;
-    let mut manifests = manifests::Manifests::new(&reader, watch);
+    let mut manifests = manifests::Manifests::new(&reader, !index.marked()?.is_empty(), watch);
     for id in snapshots {
-        match catalogue::read(repository, &id) {
-            Ok((snapshot, _)) => manifests.check(&id, &snapshot, &mut report)?,
+        match catalogue::read(repository, id) {
+            Ok((snapshot, _)) => manifests.check(id, &snapshot, &mut report)?,
             // Forgotten meanwhile.
             Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => continue,
             Err(error) if error.is_damage() => report.find(
                 "I1",
-                layout::snapshot(&id),
+                layout::snapshot(id),
                 format!("the snapshot record cannot be read: {error}"),
                 "Its files cannot be reached; if a copy of the repository has this object, put it back.",
             ),
@@ -210,7 +255,6 @@ pub fn check(
         }
         watch(CheckStep::Snapshot)?;
     }
-    repository.expect_present()?;
     Ok(report)
 }
 

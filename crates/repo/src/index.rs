@@ -5,7 +5,8 @@
 //! in several packs.
 //!
 //! ```text
-//! meta(key, value)                        repository, generation; unswept: there may be chunks of frames that are gone
+//! meta(key, value)                        repository, generation; unswept: there may be chunks of frames that are gone; identity:
+//!                                         another one whenever rows of chunks go while their frames stay, or after them
 //! fragments(fragment, id, size, made)     fragments that count: they were read, and none that was read replaces them;
 //!                                         made: when one that replaces others was, in seconds since 1970
 //! replaced(id, fragment)                  fragments that stand in the store still although this one replaces them
@@ -31,8 +32,11 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use icecore_format::entry::Timestamp;
@@ -48,10 +52,13 @@ pub(crate) use fragments::{PACKS_PER_FRAGMENT, list_fragments, publish, put, rea
 pub use sync::{Rebuilt, Synced};
 
 /// The schema's number; a file with another number is deleted and made anew.
-const SCHEMA: i64 = 5;
+const SCHEMA: i64 = 6;
 
 /// How long a process waits for another one on this host that writes to the index.
 const BUSY: Duration = Duration::from_secs(120);
+
+/// How many looks see one state of the index at most: others of this host are not kept long from writing their log back.
+const LOOKS: u32 = 1000;
 
 /// The page cache of one connection in KiB: the index's memory is bounded whatever its size.
 const CACHE_KIB: i64 = 16 << 10;
@@ -79,7 +86,7 @@ CREATE TABLE marked(pack BLOB NOT NULL, mark BLOB NOT NULL, PRIMARY KEY(pack, ma
 CREATE TABLE dropped(pack BLOB NOT NULL, fragment INTEGER NOT NULL, PRIMARY KEY(pack, fragment)) WITHOUT ROWID;
 CREATE TABLE intact(root BLOB PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE verified(id BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO meta VALUES('generation', 0);
+INSERT INTO meta VALUES('generation', 0), ('identity', randomblob(16));
 ";
 
 /// Where a chunk stands.
@@ -158,6 +165,8 @@ pub struct IndexTotals {
 pub struct Index {
     path: PathBuf,
     writer: Mutex<Connection>,
+    /// How often this process wrote: what look-ups saw before is of yesterday.
+    written: Arc<AtomicU64>,
     /// When the fragments were last listed by this process.
     known: Mutex<Option<Timestamp>>,
     #[cfg(test)]
@@ -191,6 +200,7 @@ impl Index {
         Ok(Self {
             path,
             writer: Mutex::new(connection),
+            written: Arc::default(),
             known: Mutex::new(None),
             #[cfg(test)]
             weak: crate::prune::Weak::default(),
@@ -205,7 +215,7 @@ impl Index {
     /// A further connection, for a thread that looks chunks up.
     pub fn lookup(&self) -> Result<Lookup> {
         let connection = open_connection(&self.path).map_err(|source| self.fail(source))?;
-        Ok(Lookup { connection, path: self.path.clone() })
+        Ok(Lookup { connection, path: self.path.clone(), written: Arc::clone(&self.written), view: Cell::default() })
     }
 
     /// Records a durable pack, which the caller put or saw in the store.
@@ -347,6 +357,7 @@ impl Index {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let result = work(&transaction)?;
             transaction.commit()?;
+            self.written.fetch_add(1, Release);
             Ok(result)
         };
         run().map_err(|source| self.fail(source))
@@ -358,12 +369,25 @@ impl Index {
 pub struct Lookup {
     connection: Connection,
     path: PathBuf,
+    written: Arc<AtomicU64>,
+    view: Cell<View>,
+}
+
+/// One state of the index that is looked at several times: taking a look at the newest one costs three calls to the system.
+#[derive(Debug, Clone, Copy, Default)]
+struct View {
+    /// How often this process had written when it was taken.
+    written: u64,
+    /// Looks that it is still good for.
+    left: u32,
 }
 
 impl Lookup {
-    /// Whether some pack that no mark names holds the chunk: only then it counts as stored.
+    /// Whether some pack that no mark names holds the chunk: only then it counts as stored. What this process wrote is seen at once,
+    /// what others of this host wrote a little later.
     pub fn contains(&self, chunk: &ChunkId) -> Result<bool> {
         let run = || {
+            self.look()?;
             let sql = "SELECT 1 FROM chunks c JOIN frames f ON f.frame = c.frame WHERE c.id = ?
                 AND (NOT EXISTS(SELECT 1 FROM marked) OR EXISTS(SELECT 1 FROM packs p WHERE p.pack = f.pack
                 AND NOT EXISTS(SELECT 1 FROM marked WHERE marked.pack = p.id))) LIMIT 1";
@@ -373,12 +397,38 @@ impl Lookup {
         run().map_err(|source| self.fail(source))
     }
 
-    /// Whether some pack, marked or not, holds the chunk with this length.
+    /// Whether some pack, marked or not, holds the chunk with this length. Seen as by [`contains`](Self::contains).
     pub(crate) fn holds(&self, chunk: &ChunkId, len: u32) -> Result<bool> {
-        let find =
-            self.connection.prepare_cached("SELECT 1 FROM chunks JOIN frames USING(frame) WHERE id = ? AND len = ?");
-        let found = find.and_then(|mut find| find.exists(params![chunk.as_bytes(), len]));
-        found.map_err(|source| self.fail(source))
+        let run = || {
+            self.look()?;
+            let sql = "SELECT 1 FROM chunks JOIN frames USING(frame) WHERE id = ? AND len = ?";
+            self.connection.prepare_cached(sql)?.exists(params![chunk.as_bytes(), len])
+        };
+        run().map_err(|source| self.fail(source))
+    }
+
+    /// Lets several looks in a row see one state, unless this process wrote since it was taken.
+    fn look(&self) -> rusqlite::Result<()> {
+        let view = self.view.get();
+        let written = self.written.load(Acquire);
+        if view.left > 0 && view.written == written {
+            self.view.set(View { left: view.left - 1, ..view });
+            return Ok(());
+        }
+        self.leave()?;
+        self.connection.prepare_cached("BEGIN")?.execute([])?;
+        self.view.set(View { written, left: LOOKS });
+        Ok(())
+    }
+
+    /// Lets go of the state that was looked at: the next look is at the newest one.
+    fn leave(&self) -> rusqlite::Result<()> {
+        self.view.set(View::default());
+        if self.connection.is_autocommit() {
+            Ok(())
+        } else {
+            self.connection.prepare_cached("COMMIT")?.execute([]).map(drop)
+        }
     }
 
     /// The SQLite file.
@@ -386,9 +436,11 @@ impl Lookup {
         &self.path
     }
 
-    /// Every place where the chunk stands, those in marked packs last: they may be gone soon.
+    /// Every place where the chunk stands, those in marked packs last: they may be gone soon. The newest state answers, because
+    /// who asks again does so after others may have written.
     pub fn locate(&self, chunk: &ChunkId) -> Result<Vec<Location>> {
         let run = || {
+            self.leave()?;
             let sql = "SELECT packs.id, packs.kind, f.ordinal, f.offset, f.stored, f.plain, f.encoding, c.offset, c.len
                 FROM chunks c JOIN frames f ON f.frame = c.frame JOIN packs ON packs.pack = f.pack WHERE c.id = ?
                 ORDER BY EXISTS(SELECT 1 FROM marked WHERE marked.pack = packs.id)";

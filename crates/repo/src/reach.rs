@@ -34,13 +34,26 @@ use self::walk::{Change, Walk};
 pub use usage::{PackUse, Usage};
 
 /// The schema's number; a file with another number is made anew.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
-/// `opened` tells whether what the block names is counted.
+/// `opened` tells whether what the block names is counted. `notes` and what belongs to them are the survey's: see `usage`; what is touched
+/// is of interest only while there are notes.
 const TABLES: &str = "
 CREATE TABLE snapshots(id BLOB PRIMARY KEY, root BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE blocks(id BLOB PRIMARY KEY, refs INTEGER NOT NULL, opened INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE chunks(id BLOB PRIMARY KEY, refs INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE surveyed(identity BLOB NOT NULL, frame INTEGER NOT NULL);
+CREATE TABLE notes(id BLOB NOT NULL, frame INTEGER NOT NULL, offset INTEGER NOT NULL, len INTEGER NOT NULL, needed INTEGER NOT NULL,
+  PRIMARY KEY(id, frame, offset)) WITHOUT ROWID;
+CREATE TABLE touched(id BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TRIGGER block_came AFTER INSERT ON blocks WHEN EXISTS(SELECT 1 FROM surveyed)
+  BEGIN INSERT OR IGNORE INTO touched VALUES(new.id); END;
+CREATE TRIGGER block_went AFTER DELETE ON blocks WHEN EXISTS(SELECT 1 FROM surveyed)
+  BEGIN INSERT OR IGNORE INTO touched VALUES(old.id); END;
+CREATE TRIGGER chunk_came AFTER INSERT ON chunks WHEN EXISTS(SELECT 1 FROM surveyed)
+  BEGIN INSERT OR IGNORE INTO touched VALUES(new.id); END;
+CREATE TRIGGER chunk_went AFTER DELETE ON chunks WHEN EXISTS(SELECT 1 FROM surveyed)
+  BEGIN INSERT OR IGNORE INTO touched VALUES(old.id); END;
 ";
 
 /// What nothing needs any more once some snapshots are gone.
@@ -93,7 +106,9 @@ impl Reach {
             // What was counted can no longer be read, so it cannot be taken back one by one.
             Err(error) if error.is_loss() => {
                 self.write(|transaction| {
-                    transaction.execute_batch("DELETE FROM snapshots; DELETE FROM blocks; DELETE FROM chunks;")
+                    transaction.execute_batch(
+                        "DELETE FROM surveyed; DELETE FROM snapshots; DELETE FROM blocks; DELETE FROM chunks;",
+                    )
                 })?;
                 self.bring(reader, present, step)
             }
@@ -183,29 +198,26 @@ impl Reach {
         Ok((freed, damaged))
     }
 
-    /// Holds the counts as they are for as long as this lives, whatever other processes of this host change meanwhile. Not if they are not exactly those of `present`, every block of them read: somebody was
-    /// faster, and [`Reach::update`] helps.
+    /// Holds the counts as they are for as long as this lives, whatever other processes of this host change meanwhile. Not if they are not
+    /// exactly those of `present`, every block of them read: somebody was faster, and [`Reach::update`] helps.
     pub(crate) fn hold(&mut self, present: &[Stored]) -> Result<bool> {
+        self.release()?;
         let fail = fail_at(&self.path);
-        if !self.connection.is_autocommit() {
-            self.connection.execute_batch("ROLLBACK").map_err(&fail)?;
-        }
-        // The index is held too from when it is read on.
         self.connection.execute_batch("BEGIN DEFERRED").map_err(&fail)?;
-        let counts = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, u64>(0)).map_err(&fail);
-        // The first of these reads is where the counts stand still.
-        let mut is_exact = counts("SELECT count(*) FROM main.blocks WHERE opened = 0")? == 0
-            && counts("SELECT count(*) FROM main.snapshots")? == present.len() as u64;
-        if is_exact {
-            let mut find = self.connection.prepare("SELECT 1 FROM main.snapshots WHERE id = ?").map_err(&fail)?;
-            for stored in present {
-                is_exact &= find.exists([stored.id.as_bytes()]).map_err(&fail)?;
-            }
-        }
+        // The first of its reads is where the counts stand still.
+        let is_exact = is_exact(&self.connection, present).map_err(&fail)?;
         if !is_exact {
-            self.connection.execute_batch("ROLLBACK").map_err(&fail)?;
+            self.release()?;
         }
         Ok(is_exact)
+    }
+
+    /// Lets go of what is held.
+    fn release(&mut self) -> Result<()> {
+        if self.connection.is_autocommit() {
+            return Ok(());
+        }
+        self.connection.execute_batch("ROLLBACK").map_err(fail_at(&self.path))
     }
 
     /// A snapshot with a block that could not be read, if there is one.
@@ -226,6 +238,23 @@ impl Reach {
         work(&transaction)?;
         transaction.commit().map_err(&fail)
     }
+}
+
+/// Whether the counts are exactly those of `present`, every block of them read.
+fn is_exact(connection: &Connection, present: &[Stored]) -> rusqlite::Result<bool> {
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
+    if count("SELECT count(*) FROM main.blocks WHERE opened = 0")? > 0
+        || count("SELECT count(*) FROM main.snapshots")? != present.len() as u64
+    {
+        return Ok(false);
+    }
+    let mut find = connection.prepare("SELECT 1 FROM main.snapshots WHERE id = ?")?;
+    for stored in present {
+        if !find.exists([stored.id.as_bytes()])? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Begins to write to the counts, and to them alone: an immediate transaction would lock the attached index too, and

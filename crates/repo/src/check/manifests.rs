@@ -52,6 +52,7 @@ struct Place {
 pub(crate) struct Manifests<'a> {
     reader: &'a ChunkReader,
     watch: Watch<'a>,
+    any_marked: bool,
     known: HashMap<ChunkId, (Place, Rc<Known>)>,
     lost: HashSet<ChunkId>,
     /// Chunks that the index has, some of them, and whether in marked packs alone: one night names what the night before did.
@@ -59,8 +60,9 @@ pub(crate) struct Manifests<'a> {
 }
 
 impl<'a> Manifests<'a> {
-    pub fn new(reader: &'a ChunkReader, watch: Watch<'a>) -> Self {
-        Self { reader, watch, known: HashMap::new(), lost: HashSet::new(), found: HashMap::new() }
+    /// `any_marked`: whether it is to be asked of chunks if they stand in marked packs alone.
+    pub fn new(reader: &'a ChunkReader, any_marked: bool, watch: Watch<'a>) -> Self {
+        Self { reader, watch, any_marked, known: HashMap::new(), lost: HashSet::new(), found: HashMap::new() }
     }
 
     /// Follows a snapshot to its last chunk.
@@ -92,7 +94,7 @@ impl<'a> Manifests<'a> {
         }
         (self.watch)(CheckStep::Block)?;
         report.blocks += 1;
-        report.needed_of_marked += u64::from(self.reader.locate(id).is_ok() && self.only_marked(id, report));
+        report.needed_of_marked += u64::from(self.reader.locate(id).is_ok() && self.only_marked(id));
         let known = match self.read(id)? {
             Ok(block) if place_of(&block) == place => self.contents(id, block, report)?,
             Ok(_) => self.broken(id, "it stands where a block of another kind or height must stand", report),
@@ -164,8 +166,8 @@ impl<'a> Manifests<'a> {
     }
 
     /// Whether something that stands somewhere stands in marked packs alone.
-    fn only_marked(&self, id: &ChunkId, report: &CheckReport) -> bool {
-        report.marked_packs.0 > 0 && !self.reader.counts_as_stored(id)
+    fn only_marked(&self, id: &ChunkId) -> bool {
+        self.any_marked && !self.reader.counts_as_stored(id)
     }
 
     /// Whether one of these chunks stands in no pack that the index (still) names.
@@ -185,7 +187,7 @@ impl<'a> Manifests<'a> {
                 damaged = true;
                 continue;
             }
-            let marked = self.only_marked(&id, report);
+            let marked = self.only_marked(&id);
             report.needed_of_marked += u64::from(marked);
             if self.found.len() >= FOUND {
                 self.found.clear();

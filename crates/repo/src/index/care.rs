@@ -12,6 +12,9 @@ use crate::error::Result;
 /// Parts in which the chunks of lost frames are swept; a divisor of 256. Of 20 million rows that is 1.3 million, 50 MiB at most.
 const SWEPT_IN: usize = 16;
 
+/// From now on nobody may go by what was told of the rows.
+const RENEW: &str = "UPDATE meta SET value = randomblob(16) WHERE key = 'identity'";
+
 /// Bytes of an id.
 const ID_LEN: usize = 20;
 
@@ -103,6 +106,7 @@ impl Index {
                 unlisted.query_map([chunk.as_bytes()], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
             drop_packs(transaction, &unlisted)?;
             transaction.execute("DELETE FROM chunks WHERE id = ?", [chunk.as_bytes()])?;
+            transaction.execute(RENEW, [])?;
             transaction.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'", []).map(drop)
         })
     }
@@ -130,7 +134,8 @@ impl Index {
         })
     }
 
-    /// Deletes the chunks of frames that are gone, if those are more than a quarter: what stays of them costs only room.
+    /// Deletes the chunks of frames that are gone, if those are more than a quarter: what stays of them costs only room, and a look at
+    /// them in each survey.
     pub(crate) fn sweep_if_many(&self) -> Result<()> {
         let many =
             "SELECT ifnull((SELECT value FROM meta WHERE key = 'unswept'), 0) * 4 > (SELECT count(*) FROM frames)";
@@ -149,7 +154,10 @@ impl Index {
             let last = [&[part + (256 / SWEPT_IN - 1) as u8][..], &[u8::MAX; ID_LEN]].concat();
             let sql = "DELETE FROM chunks WHERE id BETWEEN ?1 AND ?2
                 AND NOT EXISTS(SELECT 1 FROM frames WHERE frames.frame = chunks.frame)";
-            self.write(|transaction| transaction.execute(sql, params![&[part][..], last]).map(drop))?;
+            self.write(|transaction| {
+                transaction.execute(sql, params![&[part][..], last])?;
+                transaction.execute(RENEW, []).map(drop)
+            })?;
         }
         // What was lost meanwhile stays to be swept.
         self.write(|transaction| {

@@ -17,6 +17,9 @@ use crate::{layout, objects};
 /// A fragment is put when this many packs wait for one: at 16 MiB a pack a crash leaves at most half a GiB to adopt.
 pub(crate) const PACKS_PER_FRAGMENT: usize = 32;
 
+/// Chunks of fragments that are read in a row and inserted together: 130 MiB of memory.
+const CHUNKS_PER_BATCH: usize = 2_000_000;
+
 /// Puts a fragment that names durable packs, and records it.
 pub(crate) fn publish(index: &Index, repository: &Repository, packs: &[PackInfo]) -> Result<u64> {
     if packs.is_empty() {
@@ -68,30 +71,25 @@ impl Index {
     /// dropped stay so: a fragment that was written anew says nothing about what stands in the store.
     pub(crate) fn insert_fragment(&self, fragment: &FragmentId, size: u64, content: &Fragment) -> Result<()> {
         self.write(|transaction| {
-            let find = "SELECT fragment FROM fragments WHERE id = ?";
-            let found = transaction.query_row(find, [fragment.as_bytes()], |row| row.get(0)).optional()?;
-            let row: i64 = match found {
-                Some(row) => row,
-                None => {
-                    let made = content.made.map(|made| made.seconds);
-                    let sql = "INSERT INTO fragments(id, size, made) VALUES(?, ?, ?)";
-                    transaction.prepare_cached(sql)?.insert(params![fragment.as_bytes(), size, made])?
-                }
-            };
-            let mut dropped = transaction.prepare_cached("SELECT 1 FROM dropped WHERE pack = ?")?;
-            let mut still = transaction.prepare_cached("INSERT OR IGNORE INTO dropped VALUES(?, ?)")?;
-            let mut list = transaction.prepare_cached("INSERT OR IGNORE INTO listed VALUES(?, ?)")?;
-            let mut chunks: Vec<ChunkRow> = Vec::new();
-            for info in &content.packs {
-                if dropped.exists([info.id.as_bytes()])? {
-                    still.execute(params![info.id.as_bytes(), row])?;
-                } else {
-                    list.execute([row, insert_pack(transaction, info, &mut chunks)?])?;
-                }
+            let mut chunks = Vec::new();
+            insert_fragment(transaction, fragment, size, content, &mut chunks)?;
+            insert_chunks(transaction, chunks)
+        })
+    }
+
+    /// Records several in their order, as [`insert_fragment`](Self::insert_fragment) does: their chunks, which belong all over the
+    /// table, meet each of its pages once.
+    pub(super) fn insert_fragments(&self, batch: &mut Batch) -> Result<()> {
+        let Batch { fragments, chunks: count } = std::mem::take(batch);
+        if fragments.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut chunks = Vec::with_capacity(count);
+            for (id, size, content) in fragments {
+                insert_fragment(transaction, &id, size, &content, &mut chunks)?;
             }
-            insert_chunks(transaction, chunks)?;
-            let mut replace = transaction.prepare_cached("INSERT OR IGNORE INTO replaced VALUES(?, ?)")?;
-            content.replaced().iter().try_for_each(|old| replace.execute(params![old.as_bytes(), row]).map(drop))
+            insert_chunks(transaction, chunks)
         })
     }
 
@@ -174,6 +172,54 @@ impl Index {
             statement.query_map([fragment.as_bytes()], |row| id(row, 0, PackId::from_slice))?.collect()
         })
     }
+}
+
+/// Fragments that were read and are to be inserted together.
+#[derive(Default)]
+pub(super) struct Batch {
+    fragments: Vec<(FragmentId, u64, Fragment)>,
+    chunks: usize,
+}
+
+impl Batch {
+    /// Adds one; whether it is time to insert them.
+    pub(super) fn add(&mut self, id: FragmentId, size: u64, content: Fragment) -> bool {
+        self.chunks +=
+            content.packs.iter().flat_map(|pack| &pack.frames).map(|frame| frame.chunks.len()).sum::<usize>();
+        self.fragments.push((id, size, content));
+        self.chunks >= CHUNKS_PER_BATCH
+    }
+}
+
+fn insert_fragment(
+    transaction: &Transaction<'_>,
+    fragment: &FragmentId,
+    size: u64,
+    content: &Fragment,
+    chunks: &mut Vec<ChunkRow>,
+) -> rusqlite::Result<()> {
+    let find = "SELECT fragment FROM fragments WHERE id = ?";
+    let found = transaction.query_row(find, [fragment.as_bytes()], |row| row.get(0)).optional()?;
+    let row: i64 = match found {
+        Some(row) => row,
+        None => {
+            let made = content.made.map(|made| made.seconds);
+            let sql = "INSERT INTO fragments(id, size, made) VALUES(?, ?, ?)";
+            transaction.prepare_cached(sql)?.insert(params![fragment.as_bytes(), size, made])?
+        }
+    };
+    let mut dropped = transaction.prepare_cached("SELECT 1 FROM dropped WHERE pack = ?")?;
+    let mut still = transaction.prepare_cached("INSERT OR IGNORE INTO dropped VALUES(?, ?)")?;
+    let mut list = transaction.prepare_cached("INSERT OR IGNORE INTO listed VALUES(?, ?)")?;
+    for info in &content.packs {
+        if dropped.exists([info.id.as_bytes()])? {
+            still.execute(params![info.id.as_bytes(), row])?;
+        } else {
+            list.execute([row, insert_pack(transaction, info, chunks)?])?;
+        }
+    }
+    let mut replace = transaction.prepare_cached("INSERT OR IGNORE INTO replaced VALUES(?, ?)")?;
+    content.replaced().iter().try_for_each(|old| replace.execute(params![old.as_bytes(), row]).map(drop))
 }
 
 fn drop_fragments(transaction: &Transaction<'_>, gone: &[FragmentId]) -> rusqlite::Result<u64> {

@@ -8,7 +8,7 @@ use icecore_format::id::{ChunkId, FragmentId, PackId};
 use icecore_format::pack::{FrameInfo, PackInfo};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::fragments::{list_fragments, read_fragment};
+use super::fragments::{Batch, list_fragments, read_fragment};
 use super::{Index, encoding, id, kind};
 use crate::error::{Error, Result};
 use crate::layout;
@@ -85,21 +85,25 @@ impl Index {
         let gone: Vec<FragmentId> = known.iter().filter(|id| !present.contains(id)).copied().collect();
         let mut replaced = self.replaced_by(|by| present.contains(by))?;
         let mut is_complete = true;
+        let mut batch = Batch::default();
         for (id, size) in listed {
             if known.contains(&id) || replaced.contains(&id) {
                 continue;
             }
             match read_fragment(repository, &id) {
                 Ok(fragment) => {
-                    self.insert_fragment(&id, size, &fragment)?;
-                    synced.fragments += 1;
                     replaced.extend(fragment.replaced());
+                    synced.fragments += 1;
+                    if batch.add(id, size, fragment) {
+                        self.insert_fragments(&mut batch)?;
+                    }
                 }
                 Err(Error::Store(error)) if error.is_not_found() => is_complete = false,
                 Err(error @ Error::Damaged { .. }) => damaged.push((id, error.to_string())),
                 Err(error) => return Err(error),
             }
         }
+        self.insert_fragments(&mut batch)?;
         // Only after all the new ones are in: a merged fragment keeps the packs of those it replaces, and what was copied out of a
         // pack that it does not name stands in another. Asked anew, because other processes of this host read fragments too.
         let over = self.replaced_by(|by| present.contains(by))?;

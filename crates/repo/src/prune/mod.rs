@@ -245,7 +245,7 @@ fn look(
         return Err(refuse(damage, "`icecore repair` or `icecore forget` it first"));
     }
     index.meet_packs(at.seconds)?;
-    index.sweep()?;
+    index.sweep_if_many()?;
     let (reach, usage) = count(repository, index, &catalogue, watch)?;
     if let Some((chunk, count)) = usage.missing {
         let what = format!("{count} chunks that snapshots need, {chunk} among them, stand in no pack of the index");
@@ -276,11 +276,7 @@ fn count(
             let of = reach.closed_in()?.map_or(String::new(), |id| format!(" of snapshot {}", id.short()));
             return Err(refuse(&format!("{damage}{of}"), "`icecore repair` the snapshot or `icecore forget` it first"));
         }
-        if !reach.hold(&catalogue.snapshots)? {
-            continue;
-        }
-        let usage = reach.usage()?;
-        // The same counts without the index, whose log could not be shortened for as long as it is held.
+        let Some(usage) = reach.usage(&catalogue.snapshots)? else { continue };
         if reach.hold(&catalogue.snapshots)? {
             return Ok((reach, usage));
         }

@@ -43,7 +43,8 @@ pub(super) fn sweep(
         match uses.get(&pack.id) {
             // It holds something that stands in no pack without a mark.
             Some(held) if held.is_live => needed.push(*pack),
-            Some(held) if held.is_needed && pack.size > 0 && !keepers.cover(pack)? => needed.push(*pack),
+            // Whatever the survey says: this is the last time that anybody asks.
+            _ if pack.size > 0 && !keepers.cover(pack)? => needed.push(*pack),
             _ => dead.push(*pack),
         }
     }
