@@ -24,6 +24,8 @@ mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Instant;
 
@@ -209,18 +211,33 @@ pub fn check(
     let follow = |watch: Watch<'_>| follow(repository, index, &snapshots, watch);
     // What is read whole takes the disk and the hash most of the time: meanwhile the snapshots are followed, in the hope that nothing
     // that the packs show is news to the index.
-    let silent = |step| if step == CheckStep::Block { watch(step) } else { Ok(()) };
-    let found = thread::scope(|scope| {
-        let followed = (options.read_percent > 0).then(|| scope.spawn(|| follow(&silent)));
-        let before = report.finding_count;
-        packs::check(repository, index, options, watch, &mut report)?;
-        let followed = followed.map(|thread| thread.join().map_err(|_| Error::WorkerPanicked));
-        Ok::<_, Error>(followed.transpose()?.filter(|_| report.finding_count == before))
-    })?;
+    let is_over = AtomicBool::new(false);
+    let unless_over = |step| if is_over.load(Relaxed) { Err(Error::Interrupted) } else { watch(step) };
+    let silent = |step| if step == CheckStep::Block { unless_over(step) } else { Ok(()) };
+    let or_over = |failed: bool| is_over.fetch_or(failed, Relaxed);
+    let before = report.finding_count;
+    let (packs, followed) = thread::scope(|scope| {
+        let followed = (options.read_percent > 0).then(|| {
+            scope.spawn(|| {
+                let followed = follow(&silent);
+                or_over(followed.is_err());
+                followed
+            })
+        });
+        let packs = packs::check(repository, index, options, &unless_over, &mut report);
+        or_over(packs.is_err());
+        (packs, followed.map(|thread| thread.join().unwrap_or(Err(Error::WorkerPanicked))))
+    });
+    // Of two failures the first one made the other an interruption.
+    match (packs, &followed) {
+        (Err(Error::Interrupted), Some(Err(_))) | (Ok(()), _) => {}
+        (Err(error), _) => return Err(error),
+    }
+    let followed = followed.transpose()?.filter(|_| report.finding_count == before);
     watch(CheckStep::Snapshots(snapshots.len() as u64))?;
-    match found {
-        Some(found) => {
-            report.absorb(found?);
+    match followed {
+        Some(followed) => {
+            report.absorb(followed);
             snapshots.iter().try_for_each(|_| watch(CheckStep::Snapshot))?;
         }
         None => report.absorb(follow(watch)?),

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! meta(key, value)                        repository, generation; unswept: there may be chunks of frames that are gone; identity:
-//!                                         another one whenever rows of chunks go while their frames stay, or after them
+//!                                         another one with each survey, and whenever rows of chunks go without a trace
 //! fragments(fragment, id, size, made)     fragments that count: they were read, and none that was read replaces them;
 //!                                         made: when one that replaces others was, in seconds since 1970
 //! replaced(id, fragment)                  fragments that stand in the store still although this one replaces them
@@ -32,12 +32,9 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use icecore_format::entry::Timestamp;
 use icecore_format::frame::Encoding;
@@ -57,8 +54,8 @@ const SCHEMA: i64 = 6;
 /// How long a process waits for another one on this host that writes to the index.
 const BUSY: Duration = Duration::from_secs(120);
 
-/// How many looks see one state of the index at most: others of this host are not kept long from writing their log back.
-const LOOKS: u32 = 1000;
+/// How long a look may see what was the newest state: what other processes of this host write is seen that much later.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// The page cache of one connection in KiB: the index's memory is bounded whatever its size.
 const CACHE_KIB: i64 = 16 << 10;
@@ -165,8 +162,8 @@ pub struct IndexTotals {
 pub struct Index {
     path: PathBuf,
     writer: Mutex<Connection>,
-    /// How often this process wrote: what look-ups saw before is of yesterday.
-    written: Arc<AtomicU64>,
+    /// What look-ups of this process see: of yesterday, when something was written.
+    views: Mutex<Vec<Weak<Mutex<View>>>>,
     /// When the fragments were last listed by this process.
     known: Mutex<Option<Timestamp>>,
     #[cfg(test)]
@@ -200,7 +197,7 @@ impl Index {
         Ok(Self {
             path,
             writer: Mutex::new(connection),
-            written: Arc::default(),
+            views: Mutex::default(),
             known: Mutex::new(None),
             #[cfg(test)]
             weak: crate::prune::Weak::default(),
@@ -215,7 +212,11 @@ impl Index {
     /// A further connection, for a thread that looks chunks up.
     pub fn lookup(&self) -> Result<Lookup> {
         let connection = open_connection(&self.path).map_err(|source| self.fail(source))?;
-        Ok(Lookup { connection, path: self.path.clone(), written: Arc::clone(&self.written), view: Cell::default() })
+        let view = Arc::new(Mutex::new(View { connection, since: None }));
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.retain(|view| view.strong_count() > 0);
+        views.push(Arc::downgrade(&view));
+        Ok(Lookup { view, path: self.path.clone() })
     }
 
     /// Records a durable pack, which the caller put or saw in the store.
@@ -357,42 +358,70 @@ impl Index {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let result = work(&transaction)?;
             transaction.commit()?;
-            self.written.fetch_add(1, Release);
             Ok(result)
         };
-        run().map_err(|source| self.fail(source))
+        let result = run().map_err(|source| self.fail(source))?;
+        drop(connection);
+        // From here on every look sees it, and views of threads that wait do not keep the log from being written back.
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for view in views.iter().filter_map(Weak::upgrade) {
+            lock(&view).leave().map_err(|source| self.fail(source))?;
+        }
+        Ok(result)
     }
 }
 
 /// Looks chunks up; one for each thread.
 #[derive(Debug)]
 pub struct Lookup {
-    connection: Connection,
+    view: Arc<Mutex<View>>,
     path: PathBuf,
-    written: Arc<AtomicU64>,
-    view: Cell<View>,
 }
 
-/// One state of the index that is looked at several times: taking a look at the newest one costs three calls to the system.
-#[derive(Debug, Clone, Copy, Default)]
+/// A connection that may hold one state of the index while it is looked at several times: to look at the newest one each time costs
+/// three calls to the system.
+#[derive(Debug)]
 struct View {
-    /// How often this process had written when it was taken.
-    written: u64,
-    /// Looks that it is still good for.
-    left: u32,
+    connection: Connection,
+    /// When the state that it holds was the newest.
+    since: Option<Instant>,
+}
+
+fn lock(view: &Mutex<View>) -> MutexGuard<'_, View> {
+    // Whoever panicked was reading.
+    view.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl View {
+    /// Looks at a state that was the newest a moment ago; always at what this process wrote.
+    fn look(&mut self) -> rusqlite::Result<&Connection> {
+        if self.since.is_none_or(|since| since.elapsed() > MOMENT) {
+            self.leave()?;
+            self.connection.prepare_cached("BEGIN")?.execute([])?;
+            self.since = Some(Instant::now());
+        }
+        Ok(&self.connection)
+    }
+
+    /// Lets go of the state: the next look is at the newest one.
+    fn leave(&mut self) -> rusqlite::Result<()> {
+        self.since = None;
+        if !self.connection.is_autocommit() {
+            self.connection.prepare_cached("COMMIT")?.execute([])?;
+        }
+        Ok(())
+    }
 }
 
 impl Lookup {
     /// Whether some pack that no mark names holds the chunk: only then it counts as stored. What this process wrote is seen at once,
-    /// what others of this host wrote a little later.
+    /// what others of this host wrote a moment later.
     pub fn contains(&self, chunk: &ChunkId) -> Result<bool> {
         let run = || {
-            self.look()?;
             let sql = "SELECT 1 FROM chunks c JOIN frames f ON f.frame = c.frame WHERE c.id = ?
                 AND (NOT EXISTS(SELECT 1 FROM marked) OR EXISTS(SELECT 1 FROM packs p WHERE p.pack = f.pack
                 AND NOT EXISTS(SELECT 1 FROM marked WHERE marked.pack = p.id))) LIMIT 1";
-            let mut statement = self.connection.prepare_cached(sql)?;
-            statement.exists([chunk.as_bytes()])
+            lock(&self.view).look()?.prepare_cached(sql)?.exists([chunk.as_bytes()])
         };
         run().map_err(|source| self.fail(source))
     }
@@ -400,35 +429,10 @@ impl Lookup {
     /// Whether some pack, marked or not, holds the chunk with this length. Seen as by [`contains`](Self::contains).
     pub(crate) fn holds(&self, chunk: &ChunkId, len: u32) -> Result<bool> {
         let run = || {
-            self.look()?;
             let sql = "SELECT 1 FROM chunks JOIN frames USING(frame) WHERE id = ? AND len = ?";
-            self.connection.prepare_cached(sql)?.exists(params![chunk.as_bytes(), len])
+            lock(&self.view).look()?.prepare_cached(sql)?.exists(params![chunk.as_bytes(), len])
         };
         run().map_err(|source| self.fail(source))
-    }
-
-    /// Lets several looks in a row see one state, unless this process wrote since it was taken.
-    fn look(&self) -> rusqlite::Result<()> {
-        let view = self.view.get();
-        let written = self.written.load(Acquire);
-        if view.left > 0 && view.written == written {
-            self.view.set(View { left: view.left - 1, ..view });
-            return Ok(());
-        }
-        self.leave()?;
-        self.connection.prepare_cached("BEGIN")?.execute([])?;
-        self.view.set(View { written, left: LOOKS });
-        Ok(())
-    }
-
-    /// Lets go of the state that was looked at: the next look is at the newest one.
-    fn leave(&self) -> rusqlite::Result<()> {
-        self.view.set(View::default());
-        if self.connection.is_autocommit() {
-            Ok(())
-        } else {
-            self.connection.prepare_cached("COMMIT")?.execute([]).map(drop)
-        }
     }
 
     /// The SQLite file.
@@ -440,11 +444,12 @@ impl Lookup {
     /// who asks again does so after others may have written.
     pub fn locate(&self, chunk: &ChunkId) -> Result<Vec<Location>> {
         let run = || {
-            self.leave()?;
+            let mut view = lock(&self.view);
+            view.leave()?;
             let sql = "SELECT packs.id, packs.kind, f.ordinal, f.offset, f.stored, f.plain, f.encoding, c.offset, c.len
                 FROM chunks c JOIN frames f ON f.frame = c.frame JOIN packs ON packs.pack = f.pack WHERE c.id = ?
                 ORDER BY EXISTS(SELECT 1 FROM marked WHERE marked.pack = packs.id)";
-            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut statement = view.connection.prepare_cached(sql)?;
             let rows = statement.query_map([chunk.as_bytes()], |row| {
                 Ok(Location {
                     frame: FrameLocation {

@@ -106,9 +106,10 @@ impl Reach {
             // What was counted can no longer be read, so it cannot be taken back one by one.
             Err(error) if error.is_loss() => {
                 self.write(|transaction| {
-                    transaction.execute_batch(
-                        "DELETE FROM surveyed; DELETE FROM snapshots; DELETE FROM blocks; DELETE FROM chunks;",
-                    )
+                    // Row by row, because of the triggers, it would take memory for each.
+                    let tables = ["snapshots", "blocks", "chunks", "surveyed", "notes", "touched"];
+                    tables.iter().try_for_each(|table| transaction.execute_batch(&format!("DROP TABLE {table}")))?;
+                    transaction.execute_batch(TABLES)
                 })?;
                 self.bring(reader, present, step)
             }
@@ -154,6 +155,7 @@ impl Reach {
                 walk.settle()
             })?;
         }
+        self.write(usage::give_up_if_too_much)?;
         Ok(damaged)
     }
 

@@ -13,7 +13,7 @@ use crate::error::Result;
 const SWEPT_IN: usize = 16;
 
 /// From now on nobody may go by what was told of the rows.
-const RENEW: &str = "UPDATE meta SET value = randomblob(16) WHERE key = 'identity'";
+pub(super) const RENEW: &str = "UPDATE meta SET value = randomblob(16) WHERE key = 'identity'";
 
 /// Bytes of an id.
 const ID_LEN: usize = 20;
@@ -81,6 +81,20 @@ impl Index {
                 mark.execute(params![pack.as_bytes(), at])?;
             }
             transaction.execute("DELETE FROM verified WHERE id NOT IN (SELECT id FROM packs)", []).map(drop)
+        })
+    }
+
+    /// Begins a survey of the rows: from now on they have another identity. Gives the one before, the one from now on, and the last frame.
+    pub(crate) fn survey(&self) -> Result<(Vec<u8>, Vec<u8>, i64)> {
+        self.write(|transaction| {
+            let identity = || {
+                let sql = "SELECT value FROM meta WHERE key = 'identity'";
+                transaction.query_row(sql, [], |row| row.get(0))
+            };
+            let before = identity()?;
+            transaction.execute(RENEW, [])?;
+            let last = "SELECT ifnull(max(frame), 0) FROM frames";
+            Ok((before, identity()?, transaction.query_row(last, [], |row| row.get(0))?))
         })
     }
 

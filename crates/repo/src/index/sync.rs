@@ -8,6 +8,7 @@ use icecore_format::id::{ChunkId, FragmentId, PackId};
 use icecore_format::pack::{FrameInfo, PackInfo};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use super::care::RENEW;
 use super::fragments::{Batch, list_fragments, read_fragment};
 use super::{Index, encoding, id, kind};
 use crate::error::{Error, Result};
@@ -100,7 +101,11 @@ impl Index {
                 }
                 Err(Error::Store(error)) if error.is_not_found() => is_complete = false,
                 Err(error @ Error::Damaged { .. }) => damaged.push((id, error.to_string())),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // What was read is not read again.
+                    self.insert_fragments(&mut batch)?;
+                    return Err(error);
+                }
             }
         }
         self.insert_fragments(&mut batch)?;
@@ -185,7 +190,8 @@ impl Index {
                 "DELETE FROM chunks; DELETE FROM frames; DELETE FROM packs; DELETE FROM listed; DELETE FROM fragments;
                  DELETE FROM replaced; DELETE FROM intact; UPDATE meta SET value = value + 1 WHERE key = 'generation';
                  INSERT OR IGNORE INTO dropped SELECT pack, 0 FROM dropped; DELETE FROM dropped WHERE fragment > 0;",
-            )
+            )?;
+            transaction.execute(RENEW, []).map(drop)
         })
     }
 

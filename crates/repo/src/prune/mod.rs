@@ -276,7 +276,7 @@ fn count(
             let of = reach.closed_in()?.map_or(String::new(), |id| format!(" of snapshot {}", id.short()));
             return Err(refuse(&format!("{damage}{of}"), "`icecore repair` the snapshot or `icecore forget` it first"));
         }
-        let Some(usage) = reach.usage(&catalogue.snapshots)? else { continue };
+        let Some(usage) = reach.usage(index, &catalogue.snapshots)? else { continue };
         if reach.hold(&catalogue.snapshots)? {
             return Ok((reach, usage));
         }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use icecore_format::entry::Timestamp;
 use icecore_format::id::{ChunkId, PackId};
 use icecore_format::mark::Stage;
+use icecore_store::ErrorKind;
 
 use super::keepers::Keepers;
 use super::repack::{copy, forget_lost};
@@ -40,12 +41,18 @@ pub(super) fn sweep(
             break;
         }
         watch(PruneStep::Pack(0))?;
-        match uses.get(&pack.id) {
-            // It holds something that stands in no pack without a mark.
-            Some(held) if held.is_live => needed.push(*pack),
-            // Whatever the survey says: this is the last time that anybody asks.
-            _ if pack.size > 0 && !keepers.cover(pack)? => needed.push(*pack),
-            _ => dead.push(*pack),
+        // It may hold something that stands in no pack without a mark.
+        let is_needed = uses.get(&pack.id).is_some_and(|held| held.is_live);
+        // Whatever the survey says of the others: this is the last time that anybody asks.
+        let is_covered = if is_needed || pack.size == 0 { Ok(!is_needed) } else { keepers.cover(pack) };
+        match is_covered {
+            Ok(true) => dead.push(*pack),
+            Ok(false) => needed.push(*pack),
+            // A bad sector, say: it stays, and keeps no other one.
+            Err(Error::Store(error)) if matches!(error.kind, ErrorKind::Other | ErrorKind::PermissionDenied) => {
+                report.damaged.push(error.to_string());
+            }
+            Err(error) => return Err(error),
         }
     }
     let stands = &mut |id: &ChunkId| keepers.have(id);

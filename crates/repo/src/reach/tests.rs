@@ -193,7 +193,7 @@ fn counts_that_are_held_stay_whatever_others_count() {
     other.update(&reader, &all[..1], &mut no_step).unwrap();
     assert!(!reach.hold(&all).unwrap(), "somebody was faster");
     reach.update(&reader, &all, &mut no_step).unwrap();
-    let usage = reach.usage(&all).unwrap().unwrap();
+    let usage = reach.usage(&index, &all).unwrap().unwrap();
     assert!(reach.hold(&all).unwrap());
     let is_held = || {
         let lookup = Connection::open(index.path()).unwrap();
@@ -204,6 +204,6 @@ fn counts_that_are_held_stay_whatever_others_count() {
     assert!(!is_held(), "the counts alone are");
     other.update(&reader, &[], &mut no_step).unwrap();
     assert!(reach.is_needed(&all[1].snapshot.manifest.id).unwrap());
-    assert_eq!((usage.missing, reach.usage(&all).unwrap()), (None, None), "others counted for other snapshots");
+    assert_eq!((usage.missing, reach.usage(&index, &all).unwrap()), (None, None), "others counted for other snapshots");
     assert!(!other.is_needed(&all[1].snapshot.manifest.id).unwrap());
 }

@@ -16,11 +16,12 @@
 
 use icecore_format::id::{ChunkId, PackId};
 use icecore_format::pack::PackKind;
-use rusqlite::{Connection, OptionalExtension, Statement, params};
+use rusqlite::{Connection, OptionalExtension, Statement, Transaction, params};
 
 use super::{Reach, begin, fail_at, is_exact};
 use crate::catalogue::Stored;
 use crate::error::Result;
+use crate::index::Index;
 
 /// A pack that the index names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,9 @@ pub struct Usage {
 /// So many times more chunks than were touched make it worth while to look only at those.
 const FEW: u64 = 8;
 
+/// So many chunks that were touched are kept in mind in any case.
+const LITTLE: u64 = 10_000;
+
 /// One note for so many chunks at most: where a survey of everything finds more, it keeps none.
 const WORTH: u64 = 2;
 
@@ -81,16 +85,22 @@ impl Reach {
     /// Tells of every pack what of it is needed, if the counts are exactly those of `present`: if not, [`Reach::update`] helps. A chunk
     /// that stands in several packs counts as live in one: of those without a mark in the one with the smallest name, so that every host
     /// chooses the same.
-    pub fn usage(&mut self, present: &[Stored]) -> Result<Option<Usage>> {
+    pub fn usage(&mut self, index: &Index, present: &[Stored]) -> Result<Option<Usage>> {
         let fail = fail_at(&self.path);
         self.release()?;
+        let (before, identity, last) = index.survey()?;
         let transaction = begin(&mut self.connection).map_err(&fail)?;
         if !is_exact(&transaction, present).map_err(&fail)? {
             return Ok(None);
         }
-        let survey = |whole| Survey::begin(&transaction, whole).and_then(Survey::finish).map_err(&fail);
-        let usage = survey(false)?;
-        debug_assert_eq!(usage, survey(true)?, "what is looked at again is all that has changed");
+        let survey = |before| Survey::begin(&transaction, before, last).and_then(|survey| survey.finish(&identity));
+        let usage = survey(Some(&before)).map_err(&fail)?;
+        if cfg!(debug_assertions) {
+            // What is noted stays what a survey of what has changed made of it.
+            let whole = transaction.execute_batch("SAVEPOINT whole").and_then(|()| survey(None)).map_err(&fail)?;
+            transaction.execute_batch("ROLLBACK TO whole; RELEASE whole").map_err(&fail)?;
+            assert_eq!(usage, whole, "what is looked at again is all that has changed");
+        }
         transaction.commit().map_err(&fail)?;
         Ok(Some(usage))
     }
@@ -117,6 +127,8 @@ struct Survey<'c> {
     /// How many more notes are worth while.
     worth: u64,
     /// The last frame that the notes tell of.
+    noted: i64,
+    /// The last frame that they are to tell of from now on. Later ones may be lost when the power is, and their numbers used again.
     last: i64,
     /// Chunks to look at again, in order, as far as they have not been met.
     waiting: std::iter::Peekable<std::vec::IntoIter<ChunkId>>,
@@ -128,14 +140,14 @@ struct Survey<'c> {
 }
 
 impl<'c> Survey<'c> {
-    /// Begins one in a transaction; `whole`: whatever the notes say.
-    fn begin(connection: &'c Connection, whole: bool) -> rusqlite::Result<Self> {
+    /// Begins one in a transaction. The notes hold if they were made when the index was what it was before this survey.
+    fn begin(connection: &'c Connection, before: Option<&[u8]>, last: i64) -> rusqlite::Result<Self> {
         let (packs, frames) = packs_and_frames(connection)?;
-        let sql = "SELECT frame FROM main.surveyed JOIN idx.meta ON key = 'identity' AND value = identity";
-        let last: Option<i64> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+        let sql = "SELECT frame FROM main.surveyed WHERE identity = ?";
+        let noted: Option<i64> = connection.query_row(sql, [before], |row| row.get(0)).optional()?;
         let count = |sql| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
         let known = count("SELECT count(*) FROM main.chunks")?;
-        let is_whole = whole || last.is_none() || count("SELECT count(*) FROM main.touched")? > known / FEW;
+        let is_whole = noted.is_none() || count("SELECT count(*) FROM main.touched")? > known / FEW;
         let mut waiting = Vec::new();
         if is_whole {
             connection.execute("DELETE FROM main.notes", [])?;
@@ -153,7 +165,8 @@ impl<'c> Survey<'c> {
             connection,
             is_whole,
             worth: if is_whole { known / WORTH } else { u64::MAX },
-            last: last.unwrap_or(0),
+            noted: noted.unwrap_or(0),
+            last,
             waiting: waiting.into_iter().peekable(),
             packs,
             frames,
@@ -163,7 +176,7 @@ impl<'c> Survey<'c> {
         })
     }
 
-    fn finish(mut self) -> rusqlite::Result<Usage> {
+    fn finish(mut self, identity: &[u8]) -> rusqlite::Result<Usage> {
         let mut statement = self.connection.prepare("SELECT id, frame, offset, len FROM idx.chunks ORDER BY id")?;
         let mut rows = statement.query([])?;
         let (mut current, mut has_moved, mut spots) = (None, false, Vec::<Spot>::new());
@@ -181,7 +194,7 @@ impl<'c> Survey<'c> {
                 Ok(at) => {
                     spots.push(Spot { frame: at, offset: row.get(2)?, len });
                     self.frames[at].held = self.frames[at].held.saturating_add(len);
-                    has_moved |= frame > self.last;
+                    has_moved |= frame > self.noted;
                 }
                 Err(_) => has_moved = true,
             }
@@ -195,7 +208,7 @@ impl<'c> Survey<'c> {
         if self.is_whole {
             self.note_missing()?;
         }
-        self.conclude()
+        self.conclude(identity)
     }
 
     /// Looks at a chunk again if it may count otherwise than it did.
@@ -256,7 +269,7 @@ impl<'c> Survey<'c> {
     }
 
     /// Adds the notes up, and lets them stand.
-    fn conclude(mut self) -> rusqlite::Result<Usage> {
+    fn conclude(mut self, identity: &[u8]) -> rusqlite::Result<Usage> {
         let connection = self.connection;
         let nowhere = "SELECT min(id), count(*) FROM main.notes WHERE frame = ?";
         let missing = connection.query_row(nowhere, [NOWHERE], |row| match row.get(1)? {
@@ -290,15 +303,29 @@ impl<'c> Survey<'c> {
         for table in ["surveyed", "touched"] {
             connection.execute(&format!("DELETE FROM main.{table}"), [])?;
         }
-        if self.worth > 0 {
-            let last = self.frames.last().map_or(self.last, |frame| frame.row.max(self.last));
-            let sql = "INSERT INTO main.surveyed SELECT value, ? FROM idx.meta WHERE key = 'identity'";
-            connection.execute(sql, [last])?;
+        // Not if rows went without a trace since this survey began: it may have seen them.
+        let sql = "SELECT value = ? FROM idx.meta WHERE key = 'identity'";
+        if self.worth > 0 && connection.query_row(sql, [identity], |row| row.get(0))? {
+            connection.execute("INSERT INTO main.surveyed VALUES(?, ?)", params![identity, self.last])?;
         } else {
             connection.execute("DELETE FROM main.notes", [])?;
         }
         Ok(Usage { packs: self.packs, missing })
     }
+}
+
+/// Forgets the notes if so much was touched since that they save nothing any more: who counts and never surveys would keep it for ever.
+pub(super) fn give_up_if_too_much(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let sql = "SELECT count(*) FROM touched";
+    let touched: u64 = transaction.query_row(sql, [], |row| row.get(0))?;
+    if touched < LITTLE {
+        return Ok(());
+    }
+    let known: u64 = transaction.query_row("SELECT count(*) FROM chunks", [], |row| row.get(0))?;
+    if touched > known / FEW {
+        transaction.execute_batch("DELETE FROM surveyed; DELETE FROM notes; DELETE FROM touched;")?;
+    }
+    Ok(())
 }
 
 /// The frame of what stands nowhere.

@@ -17,6 +17,8 @@ enum Step {
     CommitBlindly(BTreeSet<u64>),
     Forget(prop::sample::Index),
     DropPack(prop::sample::Index),
+    /// From the store, and noticed.
+    LosePack(prop::sample::Index),
     ForgetFrame(prop::sample::Index),
     ForgetChunk(u64),
     Mark(prop::sample::Index),
@@ -36,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => few().prop_map(Step::CommitBlindly),
         5 => any().prop_map(Step::Forget),
         2 => any().prop_map(Step::DropPack),
+        1 => any().prop_map(Step::LosePack),
         1 => any().prop_map(Step::ForgetFrame),
         1 => (0..120_u64).prop_map(Step::ForgetChunk),
         4 => any().prop_map(Step::Mark),
@@ -72,6 +75,11 @@ proptest! {
                     crate::catalogue::forget(&repository, &which.get(&all).id).unwrap();
                 }
                 Step::DropPack(which) if !packs.is_empty() => index.drop_pack(&which.get(&packs).0).unwrap(),
+                Step::LosePack(which) if !packs.is_empty() => {
+                    let pack = which.get(&packs).0;
+                    place.store.delete(&crate::layout::pack(&pack)).unwrap();
+                    index.forget_packs(&[pack]).unwrap();
+                }
                 Step::ForgetFrame(which) if !packs.is_empty() => {
                     index.forget_frames(&[(which.get(&packs).0, 0)]).unwrap();
                 }
@@ -95,12 +103,12 @@ proptest! {
                     let mut reach = Reach::open(&index).unwrap();
                     // What is lost is no matter of this: then there is no survey.
                     if reach.update(&reader, &all, &mut no_step).unwrap().is_empty() {
-                        let usage = reach.usage(&all).unwrap().unwrap();
+                        let usage = reach.usage(&index, &all).unwrap().unwrap();
                         prop_assert_eq!(&usage, &added_up(&index, all.iter().flat_map(|stored| &needed[&stored.id]).copied().collect()));
-                        prop_assert_eq!(reach.usage(&all).unwrap(), Some(usage), "nothing has changed");
+                        prop_assert_eq!(reach.usage(&index, &all).unwrap(), Some(usage), "nothing has changed");
                     }
                 }
-                Step::Forget(_) | Step::DropPack(_) | Step::ForgetFrame(_) | Step::Mark(_) => {}
+                Step::Forget(_) | Step::DropPack(_) | Step::LosePack(_) | Step::ForgetFrame(_) | Step::Mark(_) => {}
             }
         }
     }
@@ -185,7 +193,7 @@ fn which_copy_counts_changes_with_the_marks() {
     let needed: BTreeSet<_> = ids.iter().flat_map(|id| needs(&place, id)).collect();
     let mut reach = Reach::open(&index).unwrap();
     reach.update(&ChunkReader::new(&repository, &index).unwrap(), &all, &mut no_step).unwrap();
-    let before = reach.usage(&all).unwrap().unwrap();
+    let before = reach.usage(&index, &all).unwrap().unwrap();
     assert_eq!(before, added_up(&index, needed.clone()));
     let of_data = || before.packs.iter().filter(|pack| pack.kind == PackKind::Data);
     assert!(of_data().filter(|pack| pack.dead > 0).count() == 1 && of_data().count() == 2);
@@ -193,8 +201,27 @@ fn which_copy_counts_changes_with_the_marks() {
     let now = Timestamp { seconds: 1_000, nanos: 0 };
     marks::put(&repository, vec![first], Stage::Waiting, now, now, "test").unwrap();
     index.learn_marks(&repository).unwrap();
-    let after = reach.usage(&all).unwrap().unwrap();
+    let after = reach.usage(&index, &all).unwrap().unwrap();
     assert_eq!(after, added_up(&index, needed));
     let dead = |usage: &Usage| usage.packs.iter().map(|pack| (pack.id, pack.dead)).collect::<Vec<_>>();
     assert_ne!(dead(&before), dead(&after));
+}
+
+#[test]
+fn what_was_lost_before_a_rebuild_is_missed_after_it() {
+    let place = Place::new();
+    let ids = [commit(&place, &(0..300).collect()), commit(&place, &(0..303).collect())];
+    let (repository, index) = place.open();
+    let all = Catalogue::load(&repository, &index).unwrap().snapshots;
+    let needed: BTreeSet<_> = ids.iter().flat_map(|id| needs(&place, id)).collect();
+    let mut reach = Reach::open(&index).unwrap();
+    reach.update(&ChunkReader::new(&repository, &index).unwrap(), &all, &mut no_step).unwrap();
+    assert_eq!(reach.usage(&index, &all).unwrap().unwrap().missing, None);
+    let (pack, ..) = *index.packs().unwrap().iter().rfind(|(_, kind, _)| *kind == PackKind::Data).unwrap();
+    place.store.delete(&crate::layout::pack(&pack)).unwrap();
+    index.forget_packs(&[pack]).unwrap();
+    index.rebuild(&repository, |_, _| ()).unwrap();
+    let usage = reach.usage(&index, &all).unwrap().unwrap();
+    assert_eq!(usage, added_up(&index, needed));
+    assert_eq!(usage.missing.unwrap().1, 3);
 }
