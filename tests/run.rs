@@ -1,6 +1,7 @@
 //! `icecore run` and `icecore config` through the program: a configuration, real hooks, real freezers.
 
 mod config;
+mod drill;
 mod hooks;
 mod nights;
 mod trouble;

@@ -4,6 +4,7 @@ mod backup;
 mod browse;
 mod care;
 mod config;
+mod drill;
 mod instance;
 mod key;
 mod mount;
@@ -23,6 +24,7 @@ pub use self::browse::{
 };
 pub use self::care::{CheckArgs, CopyArgs, ForgetArgs, PruneArgs, RepairArgs, StatsArgs};
 pub use self::config::{ConfigCommand, SystemdArgs};
+pub use self::drill::DrillArgs;
 pub use self::instance::{DiscoverArgs, InstanceCommand, InstanceStatusArgs, InstanceThawArgs, TestFreezeArgs};
 pub use self::key::{KeyAddArgs, KeyChangeArgs, KeyCommand, KeyRemoveArgs, NewPassword, RoleArg};
 pub use self::mount::MountArgs;
@@ -139,7 +141,9 @@ pub enum Command {
     /// Look after the configured instances: what they are, whether they are frozen
     #[command(subcommand)]
     Instance(InstanceCommand),
-    /// Do everything that is due: back up, forget, prune, check
+    /// Practise restores: test what comes back, and record what each snapshot is worth
+    Drill(DrillArgs),
+    /// Do everything that is due: back up, forget, prune, check, practise restores
     Run(RunArgs),
     /// Check, show and begin a configuration file
     #[command(subcommand)]
@@ -199,6 +203,7 @@ impl Command {
             Self::Instance(InstanceCommand::Thaw(_)) => "instance thaw",
             Self::Instance(InstanceCommand::TestFreeze(_)) => "instance test-freeze",
             Self::Instance(InstanceCommand::Discover(_)) => "instance discover",
+            Self::Drill(_) => "drill",
             Self::Run(_) => "run",
             Self::Config(ConfigCommand::Check) => "config check",
             Self::Config(ConfigCommand::Show) => "config show",
@@ -268,6 +273,11 @@ mod tests {
             "icecore restore latest --in-place --exchange",
             "icecore restore latest --root x",
             "icecore restore latest --drop-old /x",
+            "icecore drill",
+            "icecore drill --random",
+            "icecore drill --all -i a",
+            "icecore drill --all --snapshot a",
+            "icecore drill --snapshot a --random",
             "icecore mount",
             "icecore mount /x --snapshot a -i b",
             "icecore mount /x --cache much",

@@ -7,9 +7,11 @@
 //! | [`mod@file`] | all tables and their keys; the repository, the instances |
 //! | [`terms`] | what instances share under `[defaults]` |
 //! | [`hooks`] | `[hooks]`, `[instance.hooks]` |
-//! | [`jobs`] | `[limits]`, `[run]`, `[prune]`, `[check]`, `[drill]` |
+//! | [`jobs`] | `[limits]`, `[run]`, `[prune]`, `[check]` |
+//! | [`drill`] | `[drill]`, `[instance.drill]` |
 //! | [`freezer`] | those of `[instance.freezer]` |
 //! | [`capture`] | `capture` and `[instance.snapshot]` |
+//! | [`verify`] | the program that tests a restored copy |
 //! | [`check`] | whether the roots stand where the file says |
 //! | [`show`] | all of it as it is understood, in TOML or JSON |
 //!
@@ -18,6 +20,7 @@
 
 mod capture;
 mod check;
+mod drill;
 mod error;
 mod file;
 mod freezer;
@@ -26,6 +29,7 @@ mod jobs;
 mod section;
 mod show;
 mod terms;
+mod verify;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -39,9 +43,10 @@ use icecore_source::capture::{Choice, SnapshotPrograms};
 use icecore_source::freezer::FreezerConfig;
 
 pub use self::check::Ours;
+pub use self::drill::{Choice as DrillChoice, DrillJob};
 pub use self::error::{ConfigError, ConfigErrors, Mark};
 pub use self::hooks::Hooks;
-pub use self::jobs::{CheckJob, DrillJob, Limits, Parallel, PruneJob};
+pub use self::jobs::{CheckJob, Limits, Parallel, PruneJob};
 pub use self::section::Reference;
 use self::section::nearest;
 use crate::error::{Error, Result};
@@ -65,7 +70,7 @@ pub struct Configuration {
     pub prune: PruneJob,
     /// When and how it is checked.
     pub check: CheckJob,
-    /// When restores are practised.
+    /// When and how restores are practised, of instances that say nothing else.
     pub drill: DrillJob,
     /// What the file names on the disk.
     pub references: Vec<Reference>,
@@ -102,6 +107,8 @@ pub struct Instance {
     pub hooks: Hooks,
     /// The program, with its arguments, that tests a restored copy.
     pub verify: Option<Vec<String>>,
+    /// When and how its restore is practised.
+    pub drill: DrillJob,
 }
 
 /// A directory of an instance.

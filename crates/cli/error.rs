@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use icecore_source::ExcludeError;
 use icecore_source::claim::ClaimError;
 use icecore_source::freezer::FreezeError;
+use icecore_source::target::scratch::ScratchError;
 use icecore_source::window::{GuardianError, ThawError};
 
 use crate::config::{ConfigError, ConfigErrors};
@@ -80,6 +81,9 @@ pub enum Error {
     /// Somebody else is at work with a directory.
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    /// There is no directory to restore into for a while, or it stays.
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
     /// The application that owns directories which a restore would write to is, or may be, at work.
     #[error("instance {instance} {state}; the restore would write to its directories, and has touched nothing")]
     AtWork {

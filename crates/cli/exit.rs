@@ -5,6 +5,7 @@ use std::error::Error as _;
 use icecore_engine::{Error as EngineError, RepositoryError};
 use icecore_source::SourceError;
 use icecore_source::claim::ClaimError;
+use icecore_source::target::scratch::ScratchError;
 use icecore_source::window::WindowError;
 use icecore_store::ErrorKind;
 
@@ -133,6 +134,10 @@ fn code_and_hint(error: &Error) -> (Code, Option<String>) {
         Error::Refused(_) => (Code::Failed, None),
         Error::Claim(ClaimError::Busy { .. }) => (Code::Busy, None),
         Error::Claim(_) => (Code::Failed, None),
+        Error::Scratch(ScratchError::Unusable { .. }) => {
+            (Code::Failed, hint("mount or make it, or name another with `scratch` of [drill] in the configuration"))
+        }
+        Error::Scratch(_) => (Code::Failed, None),
         Error::AtWork { stopping, .. } => (Code::Failed, Some(choices(stopping.as_deref()))),
         Error::NotStopped { instance, .. } => (
             Code::Failed,

@@ -72,6 +72,7 @@ fn run(cli: &Cli, world: &World, recovery: &Recovery, output: &mut Output) -> Re
         Command::Restore(args) => commands::restore::run(args, &settings()?, output),
         Command::Mount(args) => commands::mount::run(args, &settings()?, output),
         Command::Forget(args) => commands::forget::run(args, &settings()?, output),
+        Command::Drill(args) => commands::drill::run(args, &settings()?, output),
         Command::Run(args) => commands::run::run(args, &settings()?, recovery, output),
         Command::Prune(args) => commands::prune::run(args, &settings()?, output),
         Command::Check(args) => commands::check::run(*args, &settings()?, output),

@@ -157,6 +157,11 @@ impl Settings {
         self.state.join("claims")
     }
 
+    /// Where the records of scratch directories stand.
+    pub fn scratch(&self) -> PathBuf {
+        self.state.join("scratch")
+    }
+
     /// The configuration, which must be there.
     pub fn configuration(&self) -> Result<&Configuration> {
         self.configuration.as_ref().ok_or_else(|| {

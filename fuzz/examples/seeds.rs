@@ -40,7 +40,8 @@ fn main() {
     let record = SessionRecord { host: "host".into(), pid: 1, started: TIME, seen: until, instance: "cust01".into() };
     save("session", "record", &record.encode());
     let tags = TagChange { clear: false, remove: vec!["draft".into()], add: vec!["release".into()] };
-    let proof = Proof { began: TIME, verdict: ProofVerdict::Ok, seconds: 60, message: "gfix".into() };
+    let proof =
+        Proof { began: TIME, verdict: ProofVerdict::Ok, seconds: 60, message: "gfix".into(), test_seconds: Some(20) };
     let (host, user) = ("host".into(), "user".into());
     let snapshot = SnapshotId::from_bytes([1; 32]);
     let said = Annotation { snapshot, at: until, host, user, tags: Some(tags), proof: Some(proof) };

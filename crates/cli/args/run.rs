@@ -6,8 +6,8 @@ use clap::Args;
 #[command(after_help = "\
 What is due is told by the schedules of the configuration, the snapshots, and what the state
 directory remembers. One instance after another: hooks, backup; then what `keep` does not keep is
-forgotten, and the repository is pruned and checked when that is due. What fails keeps nothing else
-from being done; the exit code is the worst of all.
+forgotten, and the repository is pruned and checked, and restores are practised, when that is due. What
+fails keeps nothing else from being done; the exit code is the worst of all.
 
 Examples:
   icecore run                      from a timer, every quarter of an hour or every night

@@ -8,6 +8,7 @@ pub mod config;
 pub mod copy;
 pub mod demo;
 pub mod diff;
+pub mod drill;
 mod filter;
 pub mod find;
 pub mod forget;

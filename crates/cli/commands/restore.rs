@@ -168,6 +168,7 @@ fn job<'c>(
         numeric_ids: args.numeric_ids,
         threads: threads(args.threads),
         spool: archive.index_path().parent().map(Path::to_owned),
+        scratch: false,
         leave_out: identities(ours)?,
         now: time::now(),
     })

@@ -4,11 +4,12 @@
 //! records ─▶ agenda: nothing due? that is all, and the repository stays closed
 //!         ─▶ hook before ─▶ open ─▶ snapshots correct the records ─▶ agenda
 //!         ─▶ instances: hook before ─▶ backup ─▶ hooks after or failed, finally
-//!         ─▶ forget what each `keep` does not keep ─▶ prune ─▶ check
+//!         ─▶ forget what each `keep` does not keep ─▶ prune ─▶ check ─▶ drills
 //!         ─▶ hooks after or failed, finally ─▶ table or document, exit code
 //! ```
 //! What fails keeps nothing else from being done. A run that is killed has noted no failure, so the next one goes on at once.
 
+mod drill;
 mod hooks;
 mod tasks;
 mod tell;
@@ -24,7 +25,9 @@ use icecore_service::{History, Item, Records, RunReport, Schedule, Task, TaskRep
 use jiff::Timestamp;
 
 use self::hooks::Hooked;
-use self::tasks::{Done, Tasks};
+use self::tasks::Done;
+pub use self::tasks::Tasks;
+use super::drill::clear_away;
 use crate::args::RunArgs;
 use crate::config::{Configuration, Instance};
 use crate::error::{Error, Result};
@@ -43,8 +46,7 @@ pub fn run(args: &RunArgs, settings: &Settings, recovery: &Recovery, output: &mu
     configuration.chosen(&args.instances, false)?;
     let wanted = Wanted { instances: args.instances.clone(), now: args.now };
     let plan = Plan { configuration, wanted, now: Timestamp::now() };
-    let records = records(settings);
-    let mut history = records.load();
+    let mut history = records(settings).load();
     if args.dry_run {
         match repository::open(settings) {
             // What will be done stands in the records, too.
@@ -61,16 +63,14 @@ pub fn run(args: &RunArgs, settings: &Settings, recovery: &Recovery, output: &mu
         tell::agenda(&plan.agenda(&history), output)?;
         return Ok(Code::Done);
     }
+    clear_away(settings, output);
     let items = plan.agenda(&history);
     if !items.iter().any(|item| item.standing.is_now()) {
         tell::nothing_due(&items, recovery.code, output)?;
         return Ok(Code::Done);
     }
-    if !configuration.drill.schedule.is_never() {
-        output.warn("restores are not practised by this version: the schedule of [drill] is only kept");
-    }
     interrupt::install()?;
-    let mut night = Night::begin(args, settings, plan, records, recovery, output);
+    let mut night = Night::begin(args, settings, plan, recovery, output);
     night.spend(items, history, output);
     let (report, code) = night.end(output);
     tell::report(&report, output)?;
@@ -97,7 +97,10 @@ impl Plan<'_> {
         let backups = self.configuration.instances.iter().map(|instance| (backup(instance), &instance.schedule));
         let care: [(Task, &Schedule); 2] =
             [(Task::Prune, &self.configuration.prune.schedule), (Task::Check, &self.configuration.check.schedule)];
-        agenda(backups.chain(care), history, &self.wanted, self.now, &time::zone())
+        let drill = |instance: &Instance| Task::Drill { instance: instance.name.clone() };
+        let drills = self.configuration.instances.iter().filter(|instance| !instance.drill.schedule.is_never());
+        let drills = drills.map(|instance| (drill(instance), &instance.drill.schedule));
+        agenda(backups.chain(care).chain(drills), history, &self.wanted, self.now, &time::zone())
     }
 
     /// Puts what the snapshots of this host tell in place of what was noted of backups.
@@ -129,14 +132,7 @@ struct Night<'a> {
 }
 
 impl<'a> Night<'a> {
-    fn begin(
-        args: &RunArgs,
-        settings: &'a Settings,
-        plan: Plan<'a>,
-        records: Records,
-        recovery: &Recovery,
-        output: &Output,
-    ) -> Self {
+    fn begin(args: &RunArgs, settings: &'a Settings, plan: Plan<'a>, recovery: &Recovery, output: &Output) -> Self {
         let parallel = args.parallel.map_or(plan.configuration.run.instances, usize::from);
         // Several bars would write over each other.
         let show = output.manner().progress && parallel == 1;
@@ -152,7 +148,7 @@ impl<'a> Night<'a> {
             warnings: recovery.warnings.clone(),
             tasks: Vec::new(),
         };
-        let tasks = Tasks { settings, configuration: plan.configuration, records, show };
+        let tasks = Tasks::new(settings, plan.configuration, show);
         Self { plan, tasks, parallel, begun: Instant::now(), report, code: recovery.code }
     }
 
@@ -177,7 +173,7 @@ impl<'a> Night<'a> {
                     for item in &items {
                         // What another run has noted meanwhile is newer than what was read here.
                         let is_same = noted.last(&item.task).past(self.plan.now).success == item.last.success;
-                        if item.task.instance().is_some() && is_same {
+                        if item.task.is_backup() && is_same {
                             noted.correct(&item.task, history.last(&item.task).success);
                         }
                     }
@@ -206,7 +202,7 @@ impl<'a> Night<'a> {
 
     fn work(&mut self, items: Vec<Item>, archive: &Archive, output: &Output) {
         let (backups, care): (Vec<_>, Vec<_>) =
-            items.into_iter().filter(|item| item.standing.is_now()).partition(|item| item.task.instance().is_some());
+            items.into_iter().filter(|item| item.standing.is_now()).partition(|item| item.task.is_backup());
         let stored = self.backups(&backups, archive, output);
         for name in stored {
             if !interrupt::is_raised()
@@ -222,10 +218,12 @@ impl<'a> Night<'a> {
             let waits = item.task == Task::Prune && self.lacks_backup() && !item.is_urgent(self.plan.now);
             if waits {
                 output.detail("the prune waits until every backup has succeeded");
-            } else if !interrupt::is_raised()
-                && let Some(done) = self.tasks.care(&item, archive)
-            {
-                self.add(done, output);
+            } else if !interrupt::is_raised() {
+                let done = match item.task {
+                    Task::Drill { .. } => self.tasks.due_drill(&item, archive),
+                    _ => self.tasks.care(&item, archive),
+                };
+                done.into_iter().for_each(|done| self.add(done, output));
             }
         }
         if interrupt::is_raised() {

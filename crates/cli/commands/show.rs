@@ -48,11 +48,11 @@ fn print(stored: &Stored, out: &mut dyn Write) -> io::Result<()> {
     lines.extend(roots.map(|root| ("root", format!("{} = {}", human::printable(&root.name), human::path(&root.path)))));
     lines.extend(snapshot.tags.iter().map(|tag| ("tag", human::printable(tag))));
     lines.extend(notes.proof.as_ref().map(|(proof, host)| {
-        let verdict = json::proof_verdict(proof.verdict);
+        let result = json::proof_result(proof);
         let (began, host) = (time::local(proof.began), human::printable(host));
         (
             "proved",
-            format!("{verdict} on {host} at {began}, in {} s: {}", proof.seconds, human::printable(&proof.message)),
+            format!("{result} on {host} at {began}, in {} s: {}", proof.seconds, human::printable(&proof.message)),
         )
     }));
     lines.extend(snapshot.excludes.iter().map(|pattern| ("left out", human::printable(pattern))));

@@ -130,7 +130,7 @@ fn verdict(snapshot: &Snapshot) -> String {
 fn proved(stored: &Stored) -> String {
     stored.notes.proof.as_ref().map_or_else(String::new, |(proof, _)| match proof.verdict {
         ProofVerdict::Ok => time::local(proof.began),
-        ProofVerdict::Failed => format!("FAILED {}", time::local(proof.began)),
+        ProofVerdict::Failed => format!("failed {}", time::local(proof.began)),
     })
 }
 

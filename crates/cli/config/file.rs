@@ -11,7 +11,7 @@ use toml::de::DeTable;
 use super::error::{ConfigError, ConfigErrors};
 use super::section::{Item, Section, Source};
 use super::{Configuration, Freezing, Instance, InstanceRoot, Repository};
-use super::{capture, freezer, hooks, jobs, terms};
+use super::{DrillJob, capture, drill, freezer, hooks, jobs, terms};
 use crate::settings::local_directory;
 
 type Result<T> = std::result::Result<T, ConfigError>;
@@ -33,6 +33,7 @@ const INSTANCE: &[&str] = &[
     "keep",
     "verify",
     "hooks",
+    "drill",
 ];
 
 /// Every table of the file, by its path, and its keys. `[instance.freezer]` has some for each kind. (`roots` has names of
@@ -43,6 +44,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("instance", INSTANCE),
     ("instance.keep", &terms::KEEP_KINDS),
     ("instance.hooks", hooks::KEYS),
+    ("instance.drill", drill::KEYS),
     ("instance.snapshot", capture::KEYS),
     ("instance.freezer", freezer::COMMAND),
     ("instance.freezer", freezer::FSFREEZE),
@@ -55,7 +57,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("run", jobs::RUN),
     ("prune", jobs::PRUNE),
     ("check", jobs::CHECK),
-    ("drill", jobs::DRILL),
+    ("drill", drill::KEYS),
 ];
 
 /// The longest name of an instance: it names files as well.
@@ -88,16 +90,17 @@ impl Configuration {
         }
         let at = source.mark(&(0..0), String::new());
         let top = Section::new(&source, document.get_ref(), at, TOP);
+        let drill = drill::read(&top, &DrillJob::default());
         let read = Self {
             file,
             repository: top.find("repository", repository),
-            instances: instances(&top),
+            instances: instances(&top, &drill),
             hooks: hooks::read(&top, &hooks::Hooks::default()),
             limits: jobs::limits(&top),
             run: jobs::run(&top),
             prune: jobs::prune(&top),
             check: jobs::check(&top),
-            drill: jobs::drill(&top),
+            drill,
             references: Vec::new(),
         };
         Ok(Self { references: source.finish()?, ..read })
@@ -116,11 +119,11 @@ fn repository(item: &Item<'_>) -> Result<Repository> {
     Ok(Repository { url: text.to_owned(), password_file })
 }
 
-fn instances(top: &Section<'_>) -> Vec<Instance> {
+fn instances(top: &Section<'_>, drill: &DrillJob) -> Vec<Instance> {
     let defaults = terms::defaults(top);
     let mut instances: Vec<Instance> = Vec::new();
     for section in top.read("instance", Vec::new(), |item| item.sections(INSTANCE)) {
-        let Some(instance) = instance(&section, &defaults) else { continue };
+        let Some(instance) = instance(&section, &defaults, drill) else { continue };
         match section.get("name") {
             Some(name) if instances.iter().any(|other| other.name == instance.name) => {
                 let said = format!("another instance is named {:?} already: choose another name", instance.name);
@@ -133,13 +136,14 @@ fn instances(top: &Section<'_>) -> Vec<Instance> {
 }
 
 /// `None` if something that must be there is not; all of it is looked at in any case.
-fn instance(section: &Section<'_>, defaults: &terms::Terms) -> Option<Instance> {
+fn instance(section: &Section<'_>, defaults: &terms::Terms, drill: &DrillJob) -> Option<Instance> {
     let name = section.require("name", "\"cust01\"", name);
     let roots = section.require("roots", "{ base = \"/srv/cust01\" }", roots);
     let freezer = section.read("freezer", FreezerConfig::None, freezer::read);
     let (capture, snapshot) = section.take(capture::read(section, &freezer)).unwrap_or((Choice::Auto, None));
     let terms = terms::read(section, defaults);
     let verify = section.find("verify", Item::program);
+    let drill = drill::read(section, drill);
     let freezing = Freezing {
         freezer,
         capture,
@@ -149,7 +153,7 @@ fn instance(section: &Section<'_>, defaults: &terms::Terms) -> Option<Instance> 
         always_read: terms.always_read,
         on_failure: terms.on_failure,
     };
-    Some(Instance {
+    let instance = Instance {
         name: name?,
         roots: roots?,
         exclude: terms.exclude,
@@ -158,7 +162,18 @@ fn instance(section: &Section<'_>, defaults: &terms::Terms) -> Option<Instance> 
         keep: terms.keep,
         hooks: terms.hooks,
         verify,
-    })
+        drill,
+    };
+    if let Some(verify) = section.get("verify")
+        && instance.verify.is_some()
+        && !instance.drill.schedule.is_never()
+        && instance.tested_roots().next().is_none()
+    {
+        let said =
+            format!("is not told where a drill's copy is, and would test something else: {}", instance.stand_ins());
+        section.take::<()>(Err(verify.at.error(said)));
+    }
+    Some(instance)
 }
 
 fn name(item: &Item<'_>) -> Result<String> {

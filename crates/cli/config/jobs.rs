@@ -1,4 +1,4 @@
-//! `[limits]`, `[run]`, and the care of the repository: `[prune]`, `[check]`, `[drill]`.
+//! `[limits]`, `[run]`, and the care of the repository: `[prune]`, `[check]`.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -16,7 +16,6 @@ pub const LIMITS: &[&str] = &["threads", "read-rate", "upload-rate"];
 pub const RUN: &[&str] = &["parallel", "parallel-windows"];
 pub const PRUNE: &[&str] = &["schedule", "max-unused", "max-repack", "time-limit"];
 pub const CHECK: &[&str] = &["schedule", "read-data", "time-limit"];
-pub const DRILL: &[&str] = &["schedule"];
 
 /// Without a word in the file: each night, behind the backups of the night before.
 const PRUNE_SCHEDULE: &str = "daily 04:00";
@@ -67,12 +66,6 @@ pub struct CheckJob {
     pub time_limit: Duration,
 }
 
-/// How often restores are to be practised.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DrillJob {
-    pub schedule: Schedule,
-}
-
 pub fn limits(top: &Section<'_>) -> Limits {
     let Some(section) = top.table("limits", LIMITS) else { return Limits::default() };
     Limits {
@@ -111,11 +104,6 @@ pub fn check(top: &Section<'_>) -> CheckJob {
         read_data: section.read("read-data", weekly.read_data, |item| item.parsed(share)),
         time_limit: section.read("time-limit", weekly.time_limit, |item| item.parsed(values::time_limit)),
     }
-}
-
-pub fn drill(top: &Section<'_>) -> DrillJob {
-    let Some(section) = top.table("drill", DRILL) else { return DrillJob { schedule: Schedule::never() } };
-    DrillJob { schedule: section.read("schedule", Schedule::never(), schedule) }
 }
 
 fn schedule(item: &Item<'_>) -> Result<Schedule> {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::jobs::RATES;
 use super::terms::FAILURES;
-use super::{Configuration, Hooks, Instance};
+use super::{Configuration, DrillJob, Hooks, Instance};
 
 /// A table; what has no value is left out, because TOML knows no null.
 #[derive(Default)]
@@ -65,7 +65,7 @@ impl Configuration {
             .put("run", run.end())
             .put("prune", prune.end())
             .put("check", check.end())
-            .put("drill", Table::default().put("schedule", self.drill.schedule.to_string()).end())
+            .put("drill", drill(&self.drill))
             .put("hooks", hooks(&self.hooks))
             .put("instance", self.instances.iter().map(instance).collect::<Value>())
             .end()
@@ -93,6 +93,16 @@ fn instance(instance: &Instance) -> Value {
         .put("freezer", freezer(&freezing.freezer))
         .maybe("snapshot", freezing.snapshot.as_ref().map(snapshot))
         .put("hooks", hooks(&instance.hooks))
+        .put("drill", drill(&instance.drill))
+        .end()
+}
+
+fn drill(job: &DrillJob) -> Value {
+    Table::default()
+        .put("schedule", job.schedule.to_string())
+        .put("snapshot", job.snapshot.word())
+        .maybe("scratch", job.scratch.as_deref().map(path))
+        .put("timeout", span(job.timeout))
         .end()
 }
 

@@ -1,6 +1,6 @@
 //! The records as programs read them. Times are RFC 3339 in UTC, sizes bytes, ids 64 digits.
 
-use icecore_engine::annotation::ProofVerdict;
+use icecore_engine::annotation::{Proof, ProofVerdict};
 use icecore_engine::entry::{Entry, Node, Timestamp};
 use icecore_engine::id::SnapshotId;
 use icecore_engine::snapshot::{Origin, Problem, ProblemKind, Receipt, Snapshot, ThawedBy, Totals, Verdict};
@@ -55,7 +55,9 @@ pub fn proof(notes: &Notes) -> Value {
         json!({
             "began": time(proof.began),
             "verdict": proof_verdict(proof.verdict),
+            "result": proof_result(proof),
             "seconds": proof.seconds,
+            "test_seconds": proof.test_seconds,
             "host": host,
             "message": proof.message,
         })
@@ -67,6 +69,15 @@ pub fn proof_verdict(verdict: ProofVerdict) -> &'static str {
     match verdict {
         ProofVerdict::Ok => "ok",
         ProofVerdict::Failed => "failed",
+    }
+}
+
+/// What a snapshot was worth: whether it was tested, too.
+pub fn proof_result(proof: &Proof) -> &'static str {
+    match (proof.verdict, proof.test_seconds) {
+        (ProofVerdict::Failed, _) => "failed",
+        (ProofVerdict::Ok, Some(_)) => "verified",
+        (ProofVerdict::Ok, None) => "restored",
     }
 }
 

@@ -97,6 +97,9 @@ pub struct RestoreJob<'a> {
     pub threads: usize,
     /// Where the list of what stands goes if it is large; without it, it stays in memory.
     pub spool: Option<PathBuf>,
+    /// The target, a new directory, is only for a while: nobody goes on with an interrupted run, so it is not remembered, and
+    /// room is left for others who write to the same disk.
+    pub scratch: bool,
     /// Device and inode of what is never touched: the repository, the state directory.
     pub leave_out: Vec<(u64, u64)>,
     /// For the name of what stood before an exchange.
@@ -117,6 +120,7 @@ impl<'a> RestoreJob<'a> {
             numeric_ids: false,
             threads: 1,
             spool: None,
+            scratch: false,
             leave_out: Vec::new(),
             now: Timestamp::default(),
         }

@@ -79,6 +79,9 @@ pub struct Proof {
     /// What was done and found, for people.
     #[n(3)]
     pub message: String,
+    /// How long a program of the instance's took to test what was restored, in seconds; `None` if none did.
+    #[n(4)]
+    pub test_seconds: Option<u64>,
 }
 
 /// Whether a snapshot did what it is there for.
@@ -177,6 +180,7 @@ mod tests {
                 verdict: ProofVerdict::Failed,
                 seconds: 300,
                 message: "m".into(),
+                test_seconds: None,
             }),
         }
     }
@@ -194,6 +198,11 @@ mod tests {
         for half in [Annotation { tags: None, ..annotation() }, Annotation { proof: None, ..annotation() }] {
             assert_eq!(Annotation::decode(&half.encode()).unwrap(), half);
         }
+        let mut tested = annotation();
+        tested.proof.as_mut().unwrap().test_seconds = Some(20);
+        let hex: String = tested.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expected.replace(' ', "").replace("05a4", "05a5") + "0414");
+        assert_eq!(Annotation::decode(&tested.encode()).unwrap(), tested);
     }
 
     #[test]

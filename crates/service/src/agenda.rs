@@ -30,13 +30,18 @@ pub enum Task {
     Prune,
     /// The repository is checked.
     Check,
+    /// The restore of an instance is practised.
+    Drill {
+        /// Its name.
+        instance: String,
+    },
 }
 
 impl Task {
     /// The instance that it is for, if it is for one.
     pub fn instance(&self) -> Option<&str> {
         match self {
-            Self::Backup { instance } | Self::Forget { instance } => Some(instance),
+            Self::Backup { instance } | Self::Forget { instance } | Self::Drill { instance } => Some(instance),
             Self::Prune | Self::Check => None,
         }
     }
@@ -48,7 +53,13 @@ impl Task {
             Self::Forget { .. } => "forget",
             Self::Prune => "prune",
             Self::Check => "check",
+            Self::Drill { .. } => "drill",
         }
+    }
+
+    /// Whether an instance is backed up.
+    pub fn is_backup(&self) -> bool {
+        matches!(self, Self::Backup { .. })
     }
 }
 
@@ -124,7 +135,8 @@ pub fn agenda<'s>(
     now: Timestamp,
     zone: &TimeZone,
 ) -> Vec<Item> {
-    let is_named = |task: &Task| wanted.instances.iter().any(|name| Some(name.as_str()) == task.instance());
+    let is_named =
+        |task: &Task| task.is_backup() && wanted.instances.iter().any(|name| Some(name.as_str()) == task.instance());
     let tasks = tasks.into_iter().filter(|(task, _)| wanted.instances.is_empty() || is_named(task));
     let decide = |(task, schedule): (Task, &Schedule)| {
         let last = history.last(&task).past(now);
@@ -139,7 +151,7 @@ pub fn agenda<'s>(
         Item { task, schedule: schedule.clone(), last, standing }
     };
     let mut items: Vec<_> = tasks.map(decide).collect();
-    let again = items.iter().filter(|item| item.task.instance().is_some() && item.last.open_failure().is_some());
+    let again = items.iter().filter(|item| item.task.is_backup() && item.last.open_failure().is_some());
     let again = again.filter_map(|item| match item.standing {
         Standing::Waits { until } => Some(until),
         _ => None,
@@ -201,6 +213,25 @@ mod tests {
         let waits = Standing::Waits { until: time("2026-11-21T02:00:00Z") };
         assert_eq!(standing(false), [("backup a".to_owned(), waits), ("backup c".to_owned(), Standing::Never)]);
         assert!(standing(true).iter().all(|(_, standing)| *standing == Standing::Asked));
+    }
+
+    #[test]
+    fn names_and_failures_of_backups_are_not_those_of_drills() {
+        let schedule: Schedule = "daily 02:00".parse().unwrap();
+        let drill = Task::Drill { instance: "a".into() };
+        let mut history = History::default();
+        history.succeeded(&drill, time("2026-11-18T02:00:10Z"));
+        history.failed(&drill, time("2026-11-20T02:00:10Z"));
+        let items = |wanted: &Wanted| {
+            let tasks = [(backup("a"), &schedule), (Task::Prune, &schedule), (drill.clone(), &schedule)];
+            agenda(tasks, &history, wanted, time("2026-11-20T02:15:00Z"), &TimeZone::UTC)
+        };
+        let [_, prune, drill] = &items(&Wanted::default())[..] else { panic!() };
+        assert_eq!((prune.standing, prune.task.is_backup()), (Standing::Due { since: None }, false));
+        assert_eq!(drill.standing, Standing::Waits { until: time("2026-11-20T03:00:10Z") });
+        assert_eq!((drill.task.to_string().as_str(), drill.task.instance()), ("drill a", Some("a")));
+        let named = items(&Wanted { instances: vec!["a".into()], now: true });
+        assert!(named.iter().map(|item| &item.task).eq([&backup("a")]));
     }
 
     #[test]

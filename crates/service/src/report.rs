@@ -96,7 +96,7 @@ pub struct Failure {
 }
 
 /// What a task did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Work {
     /// A snapshot was taken.
@@ -107,6 +107,8 @@ pub enum Work {
     Prune(Pruned),
     /// The repository was checked.
     Check(Checked),
+    /// A restore was practised.
+    Drill(Drilled),
 }
 
 /// A snapshot that was taken.
@@ -163,6 +165,50 @@ pub struct Checked {
     pub findings: u64,
     /// Files that cannot be restored whole.
     pub damaged_files: u64,
+}
+
+/// A snapshot whose restore was practised.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Drilled {
+    /// Its id.
+    pub snapshot: String,
+    /// What it is worth.
+    pub result: Worth,
+    /// How long it took to restore it and to read it back, in seconds.
+    pub restore_seconds: f64,
+    /// How long its instance's program tested it, in seconds; `null` if it did not.
+    pub test_seconds: Option<f64>,
+    /// Files that were restored.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Entries that could not be restored.
+    pub missing: u64,
+    /// What was done and found, as it is recorded beside the snapshot.
+    pub message: String,
+}
+
+/// What came of a practised restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Worth {
+    /// Everything was restored, and a program of the instance's found it sound.
+    Verified,
+    /// Everything was restored; nothing tests it.
+    Restored,
+    /// Something could not be restored, or was found unsound.
+    Failed,
+}
+
+impl Worth {
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Restored => "restored",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! | `beside` | a tree that is built beside a directory and exchanged for it |
 //! | `metadata`, `owners` | owner, attributes, permissions, times |
 //! | `held` | what may not be changed by anybody |
+//! | [`scratch`] | a directory for what is restored only for a while |
 //!
 //! What stands already is replaced by an entry that was made beside it, in one step, or changed where it stands.
 //!
@@ -24,6 +25,7 @@ mod held;
 mod metadata;
 mod owners;
 mod parents;
+pub mod scratch;
 mod standing;
 
 use std::ffi::OsStr;

@@ -38,14 +38,14 @@ pub struct Done<'a> {
 }
 
 /// A task that is being done.
-struct Doing {
-    report: TaskReport,
-    code: Code,
+pub(super) struct Doing {
+    pub report: TaskReport,
+    pub code: Code,
     begun: Instant,
 }
 
 impl Doing {
-    fn begin(task: Task, standing: Standing) -> Self {
+    pub fn begin(task: Task, standing: Standing) -> Self {
         let due_since = match standing {
             Standing::Due { since } => since,
             _ => None,
@@ -65,7 +65,7 @@ impl Doing {
     }
 
     /// Something failed; the first failure is the task's.
-    fn failed(&mut self, failure: &Sorted) {
+    pub fn failed(&mut self, failure: &Sorted) {
         self.code = self.code.worst(failure.code);
         match self.report.error {
             None => self.report.error = Some(self::failure(failure)),
@@ -95,9 +95,16 @@ impl Doing {
         &self.report
     }
 
-    fn end<'a>(mut self, night: Option<backup::Night<'a>>) -> Done<'a> {
+    pub fn end<'a>(mut self, night: Option<backup::Night<'a>>) -> Done<'a> {
         self.so_far();
         Done { code: self.code, report: self.report, night }
+    }
+}
+
+impl<'a> Tasks<'a> {
+    /// Those of this host; `show`: progress is shown.
+    pub fn new(settings: &'a Settings, configuration: &'a Configuration, show: bool) -> Self {
+        Self { settings, configuration, records: super::records(settings), show }
     }
 }
 
@@ -161,7 +168,8 @@ impl Tasks<'_> {
     pub fn fail(&self, item: &Item, failure: &Sorted) -> Done<'static> {
         let mut doing = Doing::begin(item.task.clone(), item.standing);
         doing.failed(failure);
-        if let Some(instance) = item.task.instance().and_then(|name| self.configuration.instance(name).ok()) {
+        let instance = item.task.instance().filter(|_| item.task.is_backup());
+        if let Some(instance) = instance.and_then(|name| self.configuration.instance(name).ok()) {
             for (moment, program) in [("failed", &instance.hooks.failed), ("finally", &instance.hooks.finally)] {
                 let hooked = self.instance_hook(instance, &mut doing, moment, program);
                 doing.hooked(hooked);
@@ -248,14 +256,19 @@ impl Tasks<'_> {
 
     /// Keeps other runs of this host from the same task, as long as the result lives. The registry is one of its own: a root
     /// may hold the state directory.
-    fn lock(&self, task: &Task) -> Result<Claim> {
+    pub(super) fn lock(&self, task: &Task) -> Result<Claim> {
         let registry = self.settings.state.join("tasks");
         let place = registry.join(task.to_string().replace('%', "%25").replace('/', "%2f"));
-        Ok(Claim::take(&registry, &[(place, Use::Write)], &format!("icecore run: {task}"))?)
+        let purpose = match task {
+            // It may be one that was asked for by name.
+            Task::Drill { instance } => format!("a drill of {instance}"),
+            _ => format!("icecore run: {task}"),
+        };
+        Ok(Claim::take(&registry, &[(place, Use::Write)], &purpose)?)
     }
 
     /// Whether somebody has succeeded since it was decided that this is to be done. Asked behind the lock.
-    fn was_done(&self, item: &Item) -> bool {
+    pub(super) fn was_done(&self, item: &Item) -> bool {
         self.records.load().last(&item.task).past(Timestamp::now()).success > item.last.success
     }
 
@@ -277,7 +290,7 @@ impl Tasks<'_> {
     }
 
     /// Notes when a task succeeded, or that it failed now. Who was busy or interrupted has not failed.
-    fn note(&self, doing: &mut Doing, success: Option<Timestamp>) {
+    pub(super) fn note(&self, doing: &mut Doing, success: Option<Timestamp>) {
         let task = doing.report.task.clone();
         let noted = match (success, doing.code) {
             (Some(at), _) => self.records.note(|history| history.succeeded(&task, at)),

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use icecore_service::report::Work;
+use icecore_service::report::{Work, Worth};
 use icecore_service::{Item, RunReport, Standing};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -136,6 +136,11 @@ pub fn report(report: &RunReport, output: &mut Output) -> io::Result<()> {
                 format!("{deleted} deleted, {marked} marked")
             }
             Some(Work::Check(done)) => format!("{} of data read", human::bytes(done.bytes_read)),
+            Some(Work::Drill(done)) => {
+                snapshot = done.snapshot.get(..8).unwrap_or_default().to_owned();
+                let worth = if done.result == Worth::Failed { "tried" } else { done.result.word() };
+                format!("{} {worth}", human::bytes(done.bytes))
+            }
             None => String::new(),
         };
         table.row([

@@ -66,6 +66,33 @@ fn instances_share_what_the_defaults_say() {
     assert_eq!((&a.hooks, &b.hooks, &read.hooks), (&hooks("/b"), &hooks("/c"), &Hooks::default()));
 }
 
+#[test]
+fn an_instance_overrides_drills_key_by_key() {
+    let text = "[drill]\nschedule = 'sat 06:00'\nscratch = '/scratch'\n[[instance]]\nname = 'a'\nroots = { a = '/a' }\n\
+                [[instance]]\nname = 'b'\nroots = { a = '/b' }\ndrill = { snapshot = 'random', timeout = '1h' }\n";
+    let read = parse(text).unwrap();
+    let [a, b] = &read.instances[..] else { panic!("{read:?}") };
+    assert_eq!(a.drill, read.drill);
+    assert_eq!((a.drill.snapshot, a.drill.timeout), (DrillChoice::Newest, Duration::from_secs(24 * 3600)));
+    let expected = DrillJob { snapshot: DrillChoice::Random, timeout: Duration::from_secs(3600), ..read.drill.clone() };
+    assert_eq!(b.drill, expected);
+    assert!(parse("").unwrap().drill.schedule.is_never());
+}
+
+#[test]
+fn a_test_program_is_told_where_the_copies_are() {
+    let text = instance("verify = ['/t', '{base}/x', '{b}', '-{base}-']");
+    let read = parse(&text).unwrap();
+    let one = &read.instances[0];
+    let test = one.test_program(|root| Path::new("/copy").join(&root.name)).unwrap();
+    let names: Vec<_> = one.tested_roots().map(|root| root.name.as_str()).collect();
+    assert_eq!(
+        (names.as_slice(), test),
+        (&["base"][..], ["/t", "/copy/base/x", "{b}", "-/copy/base-"].map(str::to_owned).to_vec())
+    );
+    assert!(parse(&instance("")).unwrap().instances[0].test_program(|root| root.path.clone()).is_none());
+}
+
 /// The example with its keys alive: what stands behind a single `#` is a line of the file.
 fn living_example() -> String {
     let line = |line: &str| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n";

@@ -31,7 +31,8 @@ pub(super) struct Ground {
     pub standing: Standing,
     /// Whether what an earlier run wrote may have been lost with a power cut, although it looks whole.
     pub uncertain: bool,
-    /// What is remembered of the restore as long as it has not ended; of what is built beside, the journal there tells.
+    /// What is remembered of the restore as long as it has not ended; of what is built beside, the journal there tells, and
+    /// nobody asks about scratch.
     pub record: Option<Record>,
     /// What is exchanged in the end.
     pub old: Option<Old>,
@@ -113,7 +114,7 @@ impl Ground {
         } else {
             list(job, directory)?
         };
-        let record = Some(Record::begin(inode, digits(job), errand.base.clone(), earlier));
+        let record = (!job.scratch).then(|| Record::begin(inode, digits(job), errand.base.clone(), earlier));
         Ok(Self { target: Arc::new(target), standing, uncertain, record, old: None, errand })
     }
 

@@ -23,6 +23,12 @@ use crate::progress::Progress;
 /// Bytes of a block of a file (`st_blocks`).
 const BLOCK: u64 = 512;
 
+/// Bytes that each entry of scratch is taken to need beside its content: what file systems round up to, and its metadata.
+const ENTRY: u64 = 4096;
+
+/// The part of its content that a restore into scratch leaves free as well: one in so many bytes.
+const SPARE: u64 = 20;
+
 /// A directory with content that may be used: a target in place, or what stands where a tree will be exchanged.
 #[derive(Debug)]
 pub(super) struct SeedTree<'g> {
@@ -70,17 +76,22 @@ pub(super) fn survey(
     let trees = seed_trees(job, grounds);
     let free = site.target.free().unwrap_or(None);
     let recorded = &job.stored.snapshot.totals;
+    let room_for = |bytes: u64| match job.scratch {
+        true => bytes.saturating_add(bytes / SPARE).saturating_add(recorded.entries.saturating_mul(ENTRY)),
+        false => bytes,
+    };
     // With room for everything, there is nothing to find out that the snapshot's record does not say.
     let is_whole = job.path.is_empty() && grounds.len() == 1 && job.filter.is_none();
-    if job.mode == Mode::New && is_whole && free.is_none_or(|free| free >= recorded.bytes) {
+    if job.mode == Mode::New && is_whole && free.is_none_or(|free| free >= room_for(recorded.bytes)) {
         progress.expect(recorded.entries, recorded.bytes);
         return Ok(Seeds::default());
     }
     let totals = count(reader, job, site, &grounds[number], trees[number].as_ref())?;
     progress.expect(totals.entries, totals.bytes);
-    if let Some(free) = free.filter(|free| *free < totals.growth) {
+    let needed = room_for(totals.growth);
+    if let Some(free) = free.filter(|free| *free < needed) {
         let path = grounds[number].errand.directory.clone();
-        return Err(Error::NoRoom { path, needed: totals.growth, free });
+        return Err(Error::NoRoom { path, needed, free });
     }
     if totals.wanted.is_empty() {
         return Ok(Seeds::default());

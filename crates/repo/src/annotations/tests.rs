@@ -20,7 +20,7 @@ fn tag(snapshot: SnapshotId, seconds: i64, add: &[&str], remove: &[&str]) -> Ann
 }
 
 fn proof(snapshot: SnapshotId, seconds: i64, verdict: ProofVerdict) -> Annotation {
-    let proof = Proof { began: at(seconds), verdict, seconds: 60, message: "gfix".into() };
+    let proof = Proof { began: at(seconds), verdict, seconds: 60, message: "gfix".into(), test_seconds: None };
     Annotation { tags: None, proof: Some(proof), ..tag(snapshot, seconds + 60, &[], &[]) }
 }
 

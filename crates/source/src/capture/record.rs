@@ -9,21 +9,19 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use icecore_format::entry::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::programs::{self, SNAPSHOT};
 use super::{CaptureError, btrfs};
+use crate::freezer::program::end_orphans;
 use crate::os::window as os;
 use crate::window::place;
 
 /// The version of the record. It outlives the program that wrote it.
 const VERSION: u32 = 1;
-
-/// How long a program that a dead run has left running may take to be gone once it is killed.
-const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// What there is to destroy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,22 +150,6 @@ impl Record {
         // One that stays makes the next command destroy what is gone, which is a success.
         let _ = fs::remove_file(&self.path);
     }
-
-    /// Ends the programs that the run has left running: one of them could make the snapshot after it was destroyed.
-    fn end_orphans(&self) {
-        let given_up = Instant::now() + END_LIMIT;
-        while Instant::now() < given_up {
-            let orphans = os::groups_with_environment(SNAPSHOT, &self.content.token);
-            if orphans.is_empty() {
-                return;
-            }
-            for leader in orphans {
-                // Gone already, or somebody else's: nothing more can be done about it.
-                let _ = os::end_group(leader);
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
 }
 
 /// A snapshot that a dead run had left.
@@ -197,7 +179,8 @@ pub fn recover(directory: &Path, limit: Duration) -> Vec<Result<Leftover, Captur
 fn clear(path: &Path, limit: Duration) -> Result<Option<Leftover>, CaptureError> {
     let Some(record) = Record::take_over(path)? else { return Ok(None) };
     if matches!(record.content.made, Made::Programs { .. }) {
-        record.end_orphans();
+        // One of them could make the snapshot after it was destroyed.
+        end_orphans(SNAPSHOT, &record.content.token);
     }
     let what = record.content.made.describe(&record.content.instance, &record.content.token);
     record.destroy(limit)?;

@@ -20,6 +20,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How long a killed program is waited for. Only one that hangs in the kernel takes longer.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a program that a dead run has left running may take to be gone once it is killed.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
 /// How a program ended.
 #[derive(Debug)]
 pub(crate) struct Exit {
@@ -62,6 +65,16 @@ pub(crate) fn check(argv: &[String]) -> Result<(), FreezeError> {
 ///
 /// What it leaves running in the background when it ends in time is left alone: a lock may be held so.
 pub(crate) fn run(argv: &[String], environment: &[(&str, &OsStr)], limit: Duration) -> Result<Exit, FreezeError> {
+    run_while(argv, environment, limit, &|| true)
+}
+
+/// The same, as long as somebody wants it to go on.
+pub(crate) fn run_while(
+    argv: &[String],
+    environment: &[(&str, &OsStr)],
+    limit: Duration,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Exit, FreezeError> {
     check(argv)?;
     let started = Instant::now();
     let cannot = |error: io::Error| {
@@ -69,22 +82,41 @@ pub(crate) fn run(argv: &[String], environment: &[(&str, &OsStr)], limit: Durati
     };
     let (output, mut child) = start(argv, environment).map_err(cannot)?;
     let mut output = Output { pipe: Some(output), kept: VecDeque::new() };
-    loop {
+    let end = loop {
         if let Some(status) = child.try_wait().map_err(cannot)? {
             output.read_rest();
             return Ok(Exit { code: status.code(), status, output: output.into_text() });
         }
         let left = limit.saturating_sub(started.elapsed());
         if left.is_zero() {
-            break;
+            break format!("took longer than {:.1} s", limit.as_secs_f64());
+        }
+        if !go_on() {
+            break "was to end before it was done".to_owned();
         }
         output.read_within(left.min(LOOK));
-    }
+    };
     let gone = kill(&mut child);
     output.read_rest();
-    let end = if gone { "and was killed" } else { "and cannot be killed: it hangs in the kernel" };
-    let sentence = format!("`{}` took longer than {:.1} s {end}", argv.join(" "), limit.as_secs_f64());
+    let fate = if gone { "and was killed" } else { "and cannot be killed: it hangs in the kernel" };
+    let sentence = format!("`{}` {end} {fate}", argv.join(" "));
     Err(FreezeError::new(FreezeErrorKind::TimedOut, sentence).with_output(output.into_text()))
+}
+
+/// Ends the programs of a dead run that have the entry `name=value` in their environment.
+pub(crate) fn end_orphans(name: &str, value: &str) {
+    let given_up = Instant::now() + END_LIMIT;
+    while Instant::now() < given_up {
+        let orphans = os::groups_with_environment(name, value);
+        if orphans.is_empty() {
+            return;
+        }
+        for leader in orphans {
+            // Gone already, or somebody else's: nothing more can be done about it.
+            let _ = os::end_group(leader);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn start(argv: &[String], environment: &[(&str, &OsStr)]) -> io::Result<(PipeReader, Child)> {

@@ -6,13 +6,14 @@
 //! What a freezer does for a blink, a service does for as long as it takes; nobody starts an application whose restore
 //! failed. Which freezers have one: `mailstore`, and `command` with a status program.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use super::command::CommandService;
 use super::{FreezeError, FreezerConfig, Status, mailstore, program};
 
 /// How long a program or a server may test restored data: a terabyte takes hours.
-pub(super) const TESTING: Duration = Duration::from_secs(24 * 60 * 60);
+pub const TESTING: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What stops and starts the application of one instance.
 pub trait Service: Send {
@@ -76,10 +77,16 @@ pub fn check_program(argv: &[String]) -> Result<(), FreezeError> {
     program::check(argv)
 }
 
-/// Runs a program that tests restored files; it passes them by exiting with 0.
+/// Runs a program that tests restored files, for as long as `limit` and as somebody wants it to go on; it passes them by
+/// exiting with 0.
 ///
 /// # Errors
 /// The end of what it said, if it does not.
-pub fn run_test(argv: &[String]) -> Result<(), FreezeError> {
-    program::run(argv, &[], TESTING)?.expect_success(argv).map(drop)
+pub fn run_test(
+    argv: &[String],
+    environment: &[(&str, &OsStr)],
+    limit: Duration,
+    go_on: &dyn Fn() -> bool,
+) -> Result<(), FreezeError> {
+    program::run_while(argv, environment, limit, go_on)?.expect_success(argv).map(drop)
 }

@@ -1,9 +1,9 @@
 //! The application of one instance.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use icecore_source::freezer::service::{Service, check_program, run_test};
+use icecore_source::freezer::service::{Service, TESTING, check_program, run_test};
 use icecore_source::freezer::{FreezeError, FreezeErrorKind, FreezerConfig, Status};
 use serde_json::{Value, json};
 
@@ -28,14 +28,8 @@ impl<'a> Application<'a> {
     pub fn of(instance: &'a Instance, elsewhere: &[(String, PathBuf)]) -> Result<Self> {
         let opened = instance.freezing.freezer.service();
         let service = opened.map_err(|source| failed(instance, source))?;
-        let place = |name: &str, path: &Path| {
-            let named = elsewhere.iter().find(|(root, _)| root == name).map_or(path, |(_, path)| path);
-            named.to_string_lossy().into_owned()
-        };
-        let places: Vec<_> =
-            instance.roots.iter().map(|root| (format!("{{{}}}", root.name), place(&root.name, &root.path))).collect();
-        let fill = |word: &String| places.iter().fold(word.clone(), |word, (name, path)| word.replace(name, path));
-        let test = instance.verify.as_ref().map(|words| words.iter().map(fill).collect());
+        let named = |name: &str| elsewhere.iter().find(|(root, _)| root == name).map(|(_, path)| path.clone());
+        let test = instance.test_program(|root| named(&root.name).unwrap_or_else(|| root.path.clone()));
         Ok(Self { instance, service, test, state: Status::Unknown, steps: Vec::new() })
     }
 
@@ -85,7 +79,7 @@ impl<'a> Application<'a> {
         let name = human::printable(&self.instance.name);
         if let Some(test) = self.test.clone() {
             output.note(format_args!("instance {name}: testing with `{}`", human::printable(&test.join(" "))));
-            self.step("test", |_| run_test(&test))?;
+            self.step("test", |_| run_test(&test, &[], TESTING, &|| true))?;
         }
         output.note(format_args!("instance {name}: starting"));
         self.step("start", |service| service.start())?;

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use super::*;
 
 const NOW: Timestamp = Timestamp { seconds: 7, nanos: 0 };
