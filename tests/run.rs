@@ -4,6 +4,7 @@ mod config;
 mod drill;
 mod hooks;
 mod nights;
+mod tell;
 mod trouble;
 
 use std::fs;

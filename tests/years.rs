@@ -172,6 +172,7 @@ impl World {
                 clock: &clock,
                 freeze: None,
                 pace: None,
+                priority: Default::default(),
             };
             let report = backup(archive, &job, &Progress::default()).map_err(said)?;
             assert_eq!(report.snapshot.problem_count, 0, "{:?}", report.snapshot.problems);

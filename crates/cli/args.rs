@@ -69,6 +69,9 @@ pub struct Global {
     /// The configuration file [env: ICECORE_CONFIG; else yours, else that of the host in /etc/icecore]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Write what happens into a file, line by line [default: `file` below `log` in the configuration]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
     /// Print one JSON document instead of text
     #[arg(long, global = true)]
     pub json: bool,

@@ -9,6 +9,7 @@
 //! | [`hooks`] | `[hooks]`, `[instance.hooks]` |
 //! | [`jobs`] | `[limits]`, `[run]`, `[prune]`, `[check]` |
 //! | [`drill`] | `[drill]`, `[instance.drill]` |
+//! | [`tell`] | `[metrics]`, `[notify]`, `[log]` |
 //! | [`freezer`] | those of `[instance.freezer]` |
 //! | [`capture`] | `capture` and `[instance.snapshot]` |
 //! | [`verify`] | the program that tests a restored copy |
@@ -28,6 +29,7 @@ mod hooks;
 mod jobs;
 mod section;
 mod show;
+mod tell;
 mod terms;
 mod verify;
 
@@ -49,6 +51,7 @@ pub use self::hooks::Hooks;
 pub use self::jobs::{CheckJob, Limits, Parallel, PruneJob};
 pub use self::section::Reference;
 use self::section::nearest;
+pub use self::tell::{Log, Mail, Notify, Tell};
 use crate::error::{Error, Result};
 
 /// What a configuration file says.
@@ -72,6 +75,8 @@ pub struct Configuration {
     pub check: CheckJob,
     /// When and how restores are practised, of instances that say nothing else.
     pub drill: DrillJob,
+    /// Who is told of runs.
+    pub tell: Tell,
     /// What the file names on the disk.
     pub references: Vec<Reference>,
 }

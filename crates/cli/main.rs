@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod exit;
 mod interrupt;
+mod log;
 mod output;
 mod paced;
 mod password;
@@ -29,6 +30,7 @@ use clap::Parser;
 use crate::args::{Cli, Command, ConfigCommand, InstanceCommand, KeyCommand};
 use crate::error::{Error, Result};
 use crate::exit::Code;
+use crate::log::Logging;
 use crate::output::{Output, human, json, say};
 use crate::recovery::Recovery;
 use crate::settings::{Manner, Settings};
@@ -47,16 +49,23 @@ fn main() -> ExitCode {
     let world = World::look();
     time::tell_in(cli.global.utc);
     let mut output = Output::lock(Manner::decide(&cli.global, &world), cli.command.name());
+    let logging = Logging::begin(&cli);
     // Before the configuration is read, which may be broken: an instance that stands still comes first.
     let recovery = Recovery::begin(&cli, &world, &output);
-    let code = run(&cli, &world, &recovery, &mut output)
+    let code = run(&cli, &world, &recovery, &logging, &mut output)
         .and_then(|code| Ok(output.flush().map(|()| code)?))
         .unwrap_or_else(|error| tell(&error, &mut output));
-    ExitCode::from(code.worst(recovery.code) as u8)
+    let code = code.worst(recovery.code) as u8;
+    logging.end(code);
+    ExitCode::from(code)
 }
 
-fn run(cli: &Cli, world: &World, recovery: &Recovery, output: &mut Output) -> Result<Code> {
-    let settings = || Settings::resolve(&cli.global, world);
+fn run(cli: &Cli, world: &World, recovery: &Recovery, logging: &Logging, output: &mut Output) -> Result<Code> {
+    let settings = || {
+        let settings = Settings::resolve(&cli.global, world)?;
+        logging.open(settings.configuration.as_ref());
+        Ok(settings)
+    };
     match &cli.command {
         Command::Demo(args) => commands::demo::run(args, output),
         Command::Init(args) => commands::init::run(args, &settings()?, output),
@@ -112,6 +121,7 @@ fn tell(error: &Error, output: &mut Output) -> Code {
     // Paths and programs' words stand in messages: they must not play tricks on a terminal.
     let clean = |text: &str| text.split('\n').map(human::printable).collect::<Vec<_>>().join("\n");
     say(format_args!("icecore: {}", clean(&sorted.message)));
+    tracing::error!(code = sorted.code as u8, hint = sorted.hint.as_deref(), "{}", sorted.message);
     if let Some(hint) = &sorted.hint {
         say(format_args!("  {}", clean(hint)));
     }

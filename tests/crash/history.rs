@@ -273,6 +273,7 @@ pub fn take(archive: &Archive, live: &Path) -> Result<Report, String> {
         level: 1,
         threads: 2,
         pace: None,
+        priority: Default::default(),
         freeze: None,
         clock: &clock,
     };

@@ -124,6 +124,7 @@ pub fn job(args: &BackupArgs, selection: Selection, settings: &Settings, archive
         level: level(args.compression),
         threads,
         pace: settings.pace.clone(),
+        priority: limits.priority,
         freeze,
         clock: &time::now,
     })

@@ -5,22 +5,28 @@
 //!         ─▶ hook before ─▶ open ─▶ snapshots correct the records ─▶ agenda
 //!         ─▶ instances: hook before ─▶ backup ─▶ hooks after or failed, finally
 //!         ─▶ forget what each `keep` does not keep ─▶ prune ─▶ check ─▶ drills
-//!         ─▶ hooks after or failed, finally ─▶ table or document, exit code
+//!         ─▶ hooks after or failed, finally ─▶ metrics ─▶ webhook, dead man's switch, mail ─▶ table or document, exit code
 //! ```
 //! What fails keeps nothing else from being done. A run that is killed has noted no failure, so the next one goes on at once.
 
 mod drill;
 mod hooks;
+mod measure;
+mod notify;
+mod others;
 mod tasks;
 mod tell;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Instant;
 
 use icecore_engine::Archive;
 use icecore_service::agenda::Wanted;
+use icecore_service::measures::Observed;
+use icecore_service::notify::Notifier;
 use icecore_service::{History, Item, Records, RunReport, Schedule, Task, TaskReport, agenda};
 use jiff::Timestamp;
 
@@ -66,22 +72,37 @@ pub fn run(args: &RunArgs, settings: &Settings, recovery: &Recovery, output: &mu
     clear_away(settings, output);
     let items = plan.agenda(&history);
     if !items.iter().any(|item| item.standing.is_now()) {
+        others::renew(settings, configuration);
+        if recovery.code != Code::Done {
+            // Nothing is done, but an instance may be frozen: somebody must hear of it.
+            let night = Night::begin(args, settings, plan, recovery, output);
+            drop(night.end_idle(output));
+        }
         tell::nothing_due(&items, recovery.code, output)?;
         return Ok(Code::Done);
     }
     interrupt::install()?;
+    let due = items.iter().filter(|item| item.standing.is_now()).count();
+    tracing::info!(due, "run begins");
     let mut night = Night::begin(args, settings, plan, recovery, output);
     night.spend(items, history, output);
     let (report, code) = night.end(output);
+    tracing::info!(code = report.code, tasks = report.tasks.len(), seconds = report.seconds, "run ends");
     tell::report(&report, output)?;
     Ok(code)
 }
 
 /// Those of this repository on this host.
 fn records(settings: &Settings) -> Records {
+    let (directory, name) = kept(settings);
+    Records::new(&directory, &name)
+}
+
+/// The directory and the name by which this host keeps what it knows of runs of this repository.
+fn kept(settings: &Settings) -> (PathBuf, String) {
     let place = settings.place.directory();
     let name = blake3::hash(place.as_os_str().as_encoded_bytes()).to_hex();
-    Records::new(&settings.state.join("runs"), &name[..16])
+    (settings.state.join("runs"), name[..16].to_owned())
 }
 
 /// What the configuration wants, at one moment.
@@ -92,15 +113,20 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn agenda(&self, history: &History) -> Vec<Item> {
+    /// Everything that is configured, and when it is done.
+    fn tasks(&self) -> impl Iterator<Item = (Task, &Schedule)> {
         let backup = |instance: &Instance| Task::Backup { instance: instance.name.clone() };
-        let backups = self.configuration.instances.iter().map(|instance| (backup(instance), &instance.schedule));
+        let backups = self.configuration.instances.iter().map(move |instance| (backup(instance), &instance.schedule));
         let care: [(Task, &Schedule); 2] =
             [(Task::Prune, &self.configuration.prune.schedule), (Task::Check, &self.configuration.check.schedule)];
         let drill = |instance: &Instance| Task::Drill { instance: instance.name.clone() };
         let drills = self.configuration.instances.iter().filter(|instance| !instance.drill.schedule.is_never());
-        let drills = drills.map(|instance| (drill(instance), &instance.drill.schedule));
-        agenda(backups.chain(care).chain(drills), history, &self.wanted, self.now, &time::zone())
+        let drills = drills.map(move |instance| (drill(instance), &instance.drill.schedule));
+        backups.chain(care).chain(drills)
+    }
+
+    fn agenda(&self, history: &History) -> Vec<Item> {
+        agenda(self.tasks(), history, &self.wanted, self.now, &time::zone())
     }
 
     /// Puts what the snapshots of this host tell in place of what was noted of backups.
@@ -129,6 +155,9 @@ struct Night<'a> {
     begun: Instant,
     report: RunReport,
     code: Code,
+    /// What was seen of the repository, if that is to be told.
+    observed: Option<Observed>,
+    notifier: Option<Notifier>,
 }
 
 impl<'a> Night<'a> {
@@ -149,7 +178,8 @@ impl<'a> Night<'a> {
             tasks: Vec::new(),
         };
         let tasks = Tasks::new(settings, plan.configuration, show);
-        Self { plan, tasks, parallel, begun: Instant::now(), report, code: recovery.code }
+        let notifier = notify::begin(&plan.configuration.tell.notify);
+        Self { plan, tasks, parallel, begun: Instant::now(), report, code: recovery.code, observed: None, notifier }
     }
 
     /// Does everything between the hooks of the run.
@@ -182,12 +212,14 @@ impl<'a> Night<'a> {
                     self.warn_of(format!("what was done last cannot be noted in the state directory: {error}"), output);
                 }
                 self.work(self.plan.agenda(&history), &archive, output);
+                self.observe(&archive, output);
             }
         }
     }
 
     /// What is due fails for one reason.
     fn fail(&mut self, items: Vec<Item>, failure: &Sorted, output: &Output) {
+        tracing::error!(code = failure.code as u8, "{}", failure.message);
         say(format_args!("icecore: {}", failure.message));
         if let Some(hint) = &failure.hint {
             say(format_args!("  {hint}"));
@@ -260,7 +292,11 @@ impl<'a> Night<'a> {
                 });
             }
             drop(send);
-            receive.into_iter().inspect(|(_, done): &(usize, Done<'_>)| done.tell(output)).collect()
+            let tell = |(_, done): &(usize, Done<'_>)| {
+                others::log(&done.report);
+                done.tell(output);
+            };
+            receive.into_iter().inspect(tell).collect()
         });
         done.sort_by_key(|(number, _)| *number);
         let stored = |done: &Done<'_>| done.report.work.is_some();
@@ -272,6 +308,7 @@ impl<'a> Night<'a> {
     }
 
     fn add(&mut self, done: Done<'_>, output: &Output) {
+        others::log(&done.report);
         // What failed for all was said once.
         if self.report.error.is_none() {
             done.tell(output);
@@ -301,7 +338,7 @@ impl<'a> Night<'a> {
                 self.warn_of(failure.message, output);
             }
         }
-        self.close();
+        self.tell_others(output);
         (self.report, self.code)
     }
 

@@ -11,12 +11,25 @@ use toml::de::DeTable;
 use super::error::{ConfigError, ConfigErrors};
 use super::section::{Item, Section, Source};
 use super::{Configuration, Freezing, Instance, InstanceRoot, Repository};
-use super::{DrillJob, capture, drill, freezer, hooks, jobs, terms};
+use super::{DrillJob, capture, drill, freezer, hooks, jobs, tell, terms};
 use crate::settings::local_directory;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
-const TOP: &[&str] = &["repository", "instance", "defaults", "hooks", "limits", "run", "prune", "check", "drill"];
+const TOP: &[&str] = &[
+    "repository",
+    "instance",
+    "defaults",
+    "hooks",
+    "limits",
+    "run",
+    "prune",
+    "check",
+    "drill",
+    "metrics",
+    "notify",
+    "log",
+];
 const REPOSITORY: &[&str] = &["url", "password-file"];
 const INSTANCE: &[&str] = &[
     "name",
@@ -58,6 +71,12 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("prune", jobs::PRUNE),
     ("check", jobs::CHECK),
     ("drill", drill::KEYS),
+    ("metrics", tell::METRICS),
+    ("notify", tell::NOTIFY),
+    ("notify.webhook", tell::WEBHOOK),
+    ("notify.ping", tell::PING),
+    ("notify.mail", tell::MAIL),
+    ("log", tell::LOG),
 ];
 
 /// The longest name of an instance: it names files as well.
@@ -101,6 +120,7 @@ impl Configuration {
             prune: jobs::prune(&top),
             check: jobs::check(&top),
             drill,
+            tell: tell::read(&top),
             references: Vec::new(),
         };
         Ok(Self { references: source.finish()?, ..read })

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use icecore_engine::prune::MaxUnused;
 use icecore_service::Schedule;
+use icecore_source::priority::{self, IoPriority, Priority};
 
 use super::error::ConfigError;
 use super::section::{Item, Section};
@@ -12,7 +13,7 @@ use crate::args::values;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
-pub const LIMITS: &[&str] = &["threads", "read-rate", "upload-rate"];
+pub const LIMITS: &[&str] = &["threads", "read-rate", "upload-rate", "nice", "io-priority"];
 pub const RUN: &[&str] = &["parallel", "parallel-windows"];
 pub const PRUNE: &[&str] = &["schedule", "max-unused", "max-repack", "time-limit"];
 pub const CHECK: &[&str] = &["schedule", "read-data", "time-limit"];
@@ -37,6 +38,8 @@ pub struct Limits {
     pub read_rate: Option<NonZero<u64>>,
     /// Bytes that are put into the repository in a second.
     pub upload_rate: Option<NonZero<u64>>,
+    /// How much threads give way that read and compress in backups, outside of freeze windows.
+    pub priority: Priority,
 }
 
 /// How a run goes about its instances.
@@ -72,6 +75,11 @@ pub fn limits(top: &Section<'_>) -> Limits {
         threads: section.find("threads", |item| Ok(item.number(1..=1024)? as usize)),
         read_rate: section.find("read-rate", rate),
         upload_rate: section.find("upload-rate", rate),
+        priority: Priority {
+            // Its limits make it fit.
+            nice: section.find("nice", |item| supported(item).and_then(|()| Ok(item.number(0..=19)? as u8))),
+            io: section.find("io-priority", |item| supported(item).and_then(|()| item.parsed(io_priority))),
+        },
     }
 }
 
@@ -113,6 +121,23 @@ fn schedule(item: &Item<'_>) -> Result<Schedule> {
 /// One of ours, which a test reads.
 fn built_in(text: &str) -> Schedule {
     text.parse().unwrap_or(Schedule::never())
+}
+
+/// A system without priorities of single threads must not be asked for any.
+fn supported(item: &Item<'_>) -> Result<()> {
+    match priority::IS_SUPPORTED {
+        true => Ok(()),
+        false => Err(item.at.error("is not supported on this system: leave it out")),
+    }
+}
+
+fn io_priority(text: &str) -> std::result::Result<IoPriority, String> {
+    let level = text.strip_prefix("best-effort:").and_then(|level| level.parse().ok()).filter(|level| *level <= 7);
+    match (text, level) {
+        ("idle", _) => Ok(IoPriority::Idle),
+        (_, Some(level)) => Ok(IoPriority::BestEffort(level)),
+        _ => Err(format!("{text:?} is no priority: write \"idle\", or \"best-effort:7\" with 0 (first) to 7 (last)")),
+    }
 }
 
 fn rate(item: &Item<'_>) -> Result<NonZero<u64>> {

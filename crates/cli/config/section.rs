@@ -220,7 +220,7 @@ impl<'a> Item<'a> {
     }
 
     /// Remembers that something on the disk is meant.
-    fn refer(&self, path: &str, is_program: bool) {
+    pub fn refer(&self, path: &str, is_program: bool) {
         let reference = Reference { at: self.at.clone(), path: PathBuf::from(path), is_program };
         self.source.references.borrow_mut().push(reference);
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use icecore_engine::prune::MaxUnused;
+use icecore_source::IoPriority;
 use icecore_source::capture::{SnapshotPath, SnapshotPrograms};
 use icecore_source::freezer::FreezerConfig;
 use serde_json::{Map, Value};
@@ -18,22 +19,22 @@ use super::{Configuration, DrillJob, Hooks, Instance};
 
 /// A table; what has no value is left out, because TOML knows no null.
 #[derive(Default)]
-struct Table(Map<String, Value>);
+pub struct Table(Map<String, Value>);
 
 impl Table {
-    fn put(mut self, key: &str, value: impl Into<Value>) -> Self {
+    pub fn put(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0.insert(key.to_owned(), value.into());
         self
     }
 
-    fn maybe(self, key: &str, value: Option<impl Into<Value>>) -> Self {
+    pub fn maybe(self, key: &str, value: Option<impl Into<Value>>) -> Self {
         match value {
             Some(value) => self.put(key, value),
             None => self,
         }
     }
 
-    fn end(self) -> Value {
+    pub fn end(self) -> Value {
         Value::Object(self.0)
     }
 }
@@ -48,7 +49,9 @@ impl Configuration {
         let limits = Table::default()
             .maybe("threads", self.limits.threads)
             .maybe("read-rate", self.limits.read_rate.map(rate))
-            .maybe("upload-rate", self.limits.upload_rate.map(rate));
+            .maybe("upload-rate", self.limits.upload_rate.map(rate))
+            .maybe("nice", self.limits.priority.nice)
+            .maybe("io-priority", self.limits.priority.io.map(io_priority));
         let run = Table::default().put("parallel", self.run.instances).put("parallel-windows", self.run.windows);
         let prune = Table::default()
             .put("schedule", self.prune.schedule.to_string())
@@ -59,16 +62,17 @@ impl Configuration {
             .put("schedule", self.check.schedule.to_string())
             .put("read-data", format!("{}%", self.check.read_data))
             .put("time-limit", limit(self.check.time_limit));
-        Table::default()
+        let table = Table::default()
             .maybe("repository", repository)
             .put("limits", limits.end())
             .put("run", run.end())
             .put("prune", prune.end())
             .put("check", check.end())
             .put("drill", drill(&self.drill))
-            .put("hooks", hooks(&self.hooks))
-            .put("instance", self.instances.iter().map(instance).collect::<Value>())
-            .end()
+            .put("hooks", hooks(&self.hooks));
+        let table =
+            super::tell::show(&self.tell).into_iter().fold(table, |table, (name, shown)| table.put(name, shown));
+        table.put("instance", self.instances.iter().map(instance).collect::<Value>()).end()
     }
 }
 
@@ -155,7 +159,7 @@ fn freezer(freezer: &FreezerConfig) -> Value {
     .end()
 }
 
-fn path(path: &Path) -> Value {
+pub fn path(path: &Path) -> Value {
     // It was read from text.
     path.to_string_lossy().into()
 }
@@ -165,7 +169,7 @@ fn milliseconds(milliseconds: u64) -> String {
 }
 
 /// As jiff reads it again.
-fn span(duration: Duration) -> String {
+pub fn span(duration: Duration) -> String {
     jiff::SignedDuration::try_from(duration)
         .map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
 }
@@ -183,6 +187,13 @@ fn rate(rate: NonZero<u64>) -> String {
     let bytes = rate.get();
     let (unit, size) = RATES.into_iter().find(|(_, size)| bytes.is_multiple_of(*size)).unwrap_or(RATES[2]);
     format!("{}{unit}", bytes / size)
+}
+
+fn io_priority(priority: IoPriority) -> String {
+    match priority {
+        IoPriority::Idle => "idle".to_owned(),
+        IoPriority::BestEffort(level) => format!("best-effort:{level}"),
+    }
 }
 
 fn unused(share: MaxUnused) -> String {

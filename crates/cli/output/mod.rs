@@ -71,6 +71,7 @@ impl Output {
 
     /// Says something on stderr that must not be missed, also when quiet.
     pub fn always(&self, text: impl fmt::Display) {
+        tracing::info!("{text}");
         say(text);
     }
 
@@ -83,6 +84,7 @@ impl Output {
 
     /// Says on stderr what is wrong, though not fatal.
     pub fn warn(&self, text: impl fmt::Display) {
+        tracing::warn!("{text}");
         say(format_args!("warning: {text}"));
     }
 }

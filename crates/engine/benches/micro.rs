@@ -361,6 +361,7 @@ fn trees(watch: &Stopwatch) -> Outcome {
         level: 3,
         threads: 1,
         pace: None,
+        priority: Default::default(),
         clock: &clock,
         freeze: None,
     };

@@ -117,6 +117,11 @@ impl Archive {
         Ok(self.index.totals()?)
     }
 
+    /// Bytes of all packs.
+    pub fn stored_bytes(&self) -> Result<u64> {
+        Ok(self.index.pack_bytes()?)
+    }
+
     /// Makes the index anew; `progress` is told packs done and packs in all.
     pub fn rebuild_index(&self, progress: impl FnMut(u64, u64)) -> Result<Rebuilt> {
         Ok(self.index.rebuild(&self.repository, progress)?)

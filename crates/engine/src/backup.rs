@@ -28,7 +28,7 @@ use icecore_repo::sign::Who;
 use icecore_source::capture::CapturePlan;
 use icecore_source::freezer::FreezerConfig;
 use icecore_source::window::WindowPlan;
-use icecore_source::{Excludes, ListProgress, Listing, Names, Root, Rules, Tree};
+use icecore_source::{Excludes, ListProgress, Listing, Names, Priority, Root, Rules, Tree};
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
@@ -70,6 +70,8 @@ pub struct Job<'a> {
     pub threads: usize,
     /// How fast content is read outside of freeze windows; `None`: as fast as can be.
     pub pace: Option<Arc<Pace>>,
+    /// How much threads give way that read and compress outside of freeze windows.
+    pub priority: Priority,
     /// The time now.
     pub clock: &'a (dyn Fn() -> Timestamp + Sync),
     /// How the instance is frozen; `None`: what stands there is read as it is.
@@ -128,6 +130,7 @@ pub fn backup(archive: &Archive, job: &Job<'_>, progress: &Progress) -> Result<R
     Snapshot::check_instance(&job.instance).map_err(|error| Error::NotFound(error.to_string()))?;
     progress.enter(Phase::Opening);
     let story = Story::begin(archive, job, progress)?;
+    tracing::info!(instance = job.instance, parent = story.parent.map(|id| id.short()), "backup begins");
     match &job.freeze {
         Some(freeze) if freeze.plan.freezer != FreezerConfig::None => frozen::backup(&story, freeze),
         _ => live(&story),
@@ -154,7 +157,13 @@ impl<'a> Story<'a> {
         let base = parent.map(|stored| Base::new(archive, stored.snapshot.manifest)).transpose()?;
         let tree = Tree::open(job.roots.clone())?;
         let parent = parent.map(|stored| stored.id);
-        Ok(Self { archive, job, progress, started, tree, parent, base, warnings: catalogue.damaged })
+        let mut warnings = catalogue.damaged;
+        if !job.priority.is_ordinary()
+            && let Err(error) = job.priority.probe()
+        {
+            warnings.push(format!("the priority that [limits] asks for cannot be set: {error}"));
+        }
+        Ok(Self { archive, job, progress, started, tree, parent, base, warnings })
     }
 
     fn session(&self) -> Result<Session> {
@@ -220,6 +229,8 @@ impl<'a> Story<'a> {
             origin: None,
         };
         let id = closed.commit(&snapshot, job.clock)?;
+        let (bytes, bytes_added) = (snapshot.totals.bytes, snapshot.totals.bytes_added);
+        tracing::info!(instance = job.instance, snapshot = %id, bytes, bytes_added, "backup committed");
         self.progress.enter(Phase::Done);
         let warnings = self.warnings.iter().cloned().chain(night.failure).collect();
         Ok(Report { id, snapshot, left_out, warnings })

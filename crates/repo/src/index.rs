@@ -284,6 +284,14 @@ impl Index {
         })
     }
 
+    /// Bytes of all packs, without the rest of [`totals`](Self::totals), which reads every row.
+    pub fn pack_bytes(&self) -> Result<u64> {
+        self.read(|connection| {
+            let sql = "SELECT ifnull(sum(size), 0) FROM packs";
+            connection.query_row(sql, [], |row| row.get(0))
+        })
+    }
+
     /// Every pack with its size, in the order of insertion.
     pub fn packs(&self) -> Result<Vec<(PackId, PackKind, u64)>> {
         self.read(|connection| {

@@ -124,6 +124,8 @@ pub struct Taken {
     pub entries: u64,
     /// Bytes in it.
     pub bytes: u64,
+    /// Bytes that were read for it.
+    pub bytes_read: u64,
     /// Bytes that were added to the repository.
     pub bytes_added: u64,
     /// Entries that could not be read as they should.

@@ -9,6 +9,7 @@
 //! | [`excludes`] | what is left out by name |
 //! | [`names`] | users and groups by name |
 //! | [`claim`] | who works with which directory |
+//! | [`priority`] | how much a thread gives way to others |
 //! | [`target`] | a directory that is restored into |
 //! | [`freezer`] | how an instance is made quiet, and woken |
 //! | [`capture`] | how hot content is secured in the window |
@@ -24,6 +25,7 @@ pub mod listing;
 pub mod live_file;
 pub mod names;
 mod os;
+pub mod priority;
 pub mod stat;
 #[cfg(unix)]
 pub mod target;
@@ -34,6 +36,7 @@ pub use excludes::{ExcludeError, ExcludeFile, Excludes};
 pub use listing::{ListProgress, Listed, Listing, Rules};
 pub use live_file::{LiveFile, ReadAt};
 pub use names::Names;
+pub use priority::{IoPriority, Priority};
 pub use stat::{Kind, Stat};
 pub use tree::{Root, SourceError, Tree};
 

@@ -13,6 +13,7 @@
 //! | [`mod@small_repository`] | a repository that a small tree fills with packs |
 //! | [`stepping`] | stores whose calls wait until a test lets them through, one by one |
 //! | [`spe`] | a simulator of the API that freezes MailStore instances |
+//! | [`web`] | a web server that takes what it is sent, or misbehaves as it is told |
 //!
 //! The three stores are decorators: they wrap any other store, each other included.
 
@@ -29,6 +30,7 @@ pub mod small_disk;
 pub mod small_repository;
 pub mod spe;
 pub mod stepping;
+pub mod web;
 
 pub use conformance::conformance;
 pub use crash::{CrashLog, Fate};
@@ -40,6 +42,7 @@ pub use recording::Recording;
 pub use small_disk::SmallDisk;
 pub use small_repository::small_repository;
 pub use stepping::{Gate, Stepping};
+pub use web::{Answer, WebServer};
 
 /// Says loudly that a test did not run, and why: a test that is left out must not look like one that passed.
 ///

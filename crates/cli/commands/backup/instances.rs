@@ -92,6 +92,7 @@ impl<'a> Night<'a> {
         match &self.outcome {
             Ok(report) => tell(report, output),
             Err(failure) => {
+                tracing::error!(instance = self.instance, code = failure.code as u8, "{}", failure.message);
                 say(format_args!("icecore: instance {}: {}", human::printable(self.instance), failure.message));
                 if let Some(hint) = &failure.hint {
                     say(format_args!("  {hint}"));

@@ -315,6 +315,8 @@ impl Done<'_> {
         };
         let error = self.report.error.as_ref().filter(|error| Some(&error.message) != told);
         if let Some(error) = error {
+            let (task, instance) = (self.report.task.word(), self.report.task.instance());
+            tracing::error!(task, instance, code = error.code, "{}", error.message);
             say(format_args!("icecore: {}: {}", human::printable(&self.report.task.to_string()), error.message));
             if let Some(hint) = &error.hint {
                 say(format_args!("  {hint}"));
@@ -353,6 +355,7 @@ fn taken(report: &Report) -> Work {
         window_ms: snapshot.receipt.as_ref().map(|receipt| receipt.window_ms),
         entries: snapshot.totals.entries,
         bytes: snapshot.totals.bytes,
+        bytes_read: snapshot.totals.bytes_read,
         bytes_added: snapshot.totals.bytes_added,
         problems: snapshot.problem_count,
     })

@@ -110,6 +110,11 @@ pub fn report(report: &RunReport, output: &mut Output) -> io::Result<()> {
         }
         return Ok(());
     }
+    table(report).print("", output)
+}
+
+/// What was done, one task a row.
+pub fn table(report: &RunReport) -> Table {
     let mut table = Table::new([
         ("task", Align::Left),
         ("result", Align::Left),
@@ -154,7 +159,7 @@ pub fn report(report: &RunReport, output: &mut Output) -> io::Result<()> {
             more,
         ]);
     }
-    table.print("", output)
+    table
 }
 
 /// A time in the local zone, to the second.

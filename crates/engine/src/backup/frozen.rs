@@ -159,10 +159,15 @@ impl Attempt<'_> {
         story.progress.enter(Phase::Frozen);
         let clock = || (story.job.clock)();
         let window = Window::freeze(&freeze.plan, &clock, &|| story.progress.is_stopped()).map_err(failed)?;
+        let (instance, freezer) = (story.job.instance.as_str(), freeze.plan.freezer.name());
+        // Nobody waits for the log, which may stand on what is frozen.
+        tracing::info!(instance, freezer, "backup frozen");
         // When what was secured is to be kept whatever happens, the guardian's deadline thaws, and the work goes on.
         let limit = if self.keep { Duration::MAX } else { window.remaining() };
         let done = work(limit);
         let window = window.thaw().map_err(failed)?;
+        let (window_ms, by) = (millis(window.window), window.by);
+        tracing::info!(instance, window_ms, by = ?by, in_time = window.in_time, "backup thawed");
         let in_time = window.in_time || self.keep;
         Ok((done.and_then(|done| if in_time { Ok(done) } else { Err(Error::WindowExceeded) }), window))
     }

@@ -64,6 +64,7 @@ impl Place {
             level: 1,
             threads: 2,
             pace: None,
+            priority: Default::default(),
             freeze: None,
             clock: &|| Timestamp { seconds: 4_000_000_000, nanos: 0 },
         };

@@ -18,7 +18,6 @@
 //! | `instance` | one instance: what is asked and done by everybody |
 //! | `client` | calls, tokens, polling |
 //! | `envelope` | what replies consist of |
-//! | `http` | one request, one bounded reply |
 //! | `trust` | which certificate is accepted |
 //! | `endpoint`, `password` | where the server is, and who asks |
 
@@ -26,7 +25,6 @@ mod client;
 mod discover;
 mod endpoint;
 mod envelope;
-mod http;
 mod instance;
 mod new;
 mod password;

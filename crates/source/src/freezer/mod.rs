@@ -107,6 +107,14 @@ pub fn run_program(argv: &[String], environment: &[(&str, &OsStr)], limit: Durat
     program::run(argv, environment, limit)?.expect_success(argv)
 }
 
+/// The same with something to read.
+///
+/// # Errors
+/// As [`run_program`].
+pub fn feed_program(argv: &[String], input: &[u8], limit: Duration) -> Result<String, FreezeError> {
+    program::run_fed(argv, &[], Some(input), limit)?.expect_success(argv)
+}
+
 impl FreezerConfig {
     /// Opens the freezer; asks nobody and freezes nothing.
     ///

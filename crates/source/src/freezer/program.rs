@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader, Read, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ pub(crate) fn check(argv: &[String]) -> Result<(), FreezeError> {
 ///
 /// What it leaves running in the background when it ends in time is left alone: a lock may be held so.
 pub(crate) fn run(argv: &[String], environment: &[(&str, &OsStr)], limit: Duration) -> Result<Exit, FreezeError> {
-    run_while(argv, environment, limit, &|| true)
+    run_as(argv, environment, None, limit, &|| true)
 }
 
 /// The same, as long as somebody wants it to go on.
@@ -75,12 +75,32 @@ pub(crate) fn run_while(
     limit: Duration,
     go_on: &dyn Fn() -> bool,
 ) -> Result<Exit, FreezeError> {
+    run_as(argv, environment, None, limit, go_on)
+}
+
+/// The same with something to read, if there is anything. Whether it was read is the program's business.
+pub(crate) fn run_fed(
+    argv: &[String],
+    environment: &[(&str, &OsStr)],
+    input: Option<&[u8]>,
+    limit: Duration,
+) -> Result<Exit, FreezeError> {
+    run_as(argv, environment, input, limit, &|| true)
+}
+
+fn run_as(
+    argv: &[String],
+    environment: &[(&str, &OsStr)],
+    input: Option<&[u8]>,
+    limit: Duration,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Exit, FreezeError> {
     check(argv)?;
     let started = Instant::now();
     let cannot = |error: io::Error| {
         FreezeError::new(FreezeErrorKind::NotExecutable, format!("`{}` cannot be run: {error}", argv.join(" ")))
     };
-    let (output, mut child) = start(argv, environment).map_err(cannot)?;
+    let (output, mut child) = start(argv, environment, input).map_err(cannot)?;
     let mut output = Output { pipe: Some(output), kept: VecDeque::new() };
     let end = loop {
         if let Some(status) = child.try_wait().map_err(cannot)? {
@@ -119,13 +139,19 @@ pub(crate) fn end_orphans(name: &str, value: &str) {
     }
 }
 
-fn start(argv: &[String], environment: &[(&str, &OsStr)]) -> io::Result<(PipeReader, Child)> {
+fn start(argv: &[String], environment: &[(&str, &OsStr)], input: Option<&[u8]>) -> io::Result<(PipeReader, Child)> {
     let (output, stdout) = io::pipe()?;
     let stderr = stdout.try_clone()?;
     let mut command = Command::new(&argv[0]);
     command.args(&argv[1..]).envs(environment.iter().copied()).current_dir("/");
-    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    let child = os::in_own_group(&mut command).spawn()?;
+    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(stdout).stderr(stderr);
+    let mut child = os::in_own_group(&mut command).spawn()?;
+    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+        let input = input.to_vec();
+        // Beside the look at what it says: neither may wait for the other. It ends with the program, and with what that left
+        // running.
+        std::thread::Builder::new().spawn(move || drop(stdin.write_all(&input)))?;
+    }
     Ok((output, child))
 }
 

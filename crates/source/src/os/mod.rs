@@ -10,6 +10,12 @@ pub(crate) mod capture;
 #[cfg(target_os = "linux")]
 mod linux;
 mod names;
+#[cfg(target_os = "linux")]
+#[path = "linux_priority.rs"]
+pub(crate) mod priority;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_priority.rs"]
+pub(crate) mod priority;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! The certificates that the simulator shows.
+//! The certificates that servers of this crate show.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// A server certificate for the loopback device, signed by an authority of its own.
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub tls: Arc<ServerConfig>,
     pub sha256: String,
     pub ca_pem: String,

@@ -7,10 +7,12 @@ const LONGEST: usize = 64 * 1024;
 
 /// A request as it was read.
 #[derive(Debug)]
-pub(super) struct Incoming {
+pub(crate) struct Incoming {
     pub method: String,
     pub path: String,
     pub authorization: Option<String>,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
     /// `None` if the request does not say how long it is.
     pub body: Option<Vec<u8>>,
 }
@@ -27,11 +29,15 @@ impl Incoming {
                     let found = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
                     found.map(|header| String::from_utf8_lossy(header.value).into_owned())
                 };
+                let text = |header: &httparse::Header<'_>| {
+                    (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned())
+                };
                 let length = header("content-length").and_then(|length| length.parse::<usize>().ok());
                 let mut incoming = Self {
                     method: request.method.unwrap_or_default().into(),
                     path: request.path.unwrap_or_default().into(),
                     authorization: header("authorization"),
+                    headers: request.headers.iter().map(text).collect(),
                     body: None,
                 };
                 if let Some(length) = length {
@@ -53,7 +59,7 @@ impl Incoming {
 }
 
 /// The pairs of an `application/x-www-form-urlencoded` body.
-pub(super) fn form(body: &[u8]) -> Vec<(String, String)> {
+pub(crate) fn form(body: &[u8]) -> Vec<(String, String)> {
     let pairs = body.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty());
     let split = pairs.map(|pair| {
         let at = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
@@ -81,7 +87,7 @@ fn decode(text: &[u8]) -> String {
 }
 
 /// Writes the head of a reply; `length` is `None` for a body in chunks.
-pub(super) fn head(to: &mut impl Write, status: u16, kind: &str, length: Option<usize>) -> io::Result<()> {
+pub(crate) fn head(to: &mut impl Write, status: u16, kind: &str, length: Option<usize>) -> io::Result<()> {
     let length = match length {
         Some(length) => format!("Content-Length: {length}"),
         None => "Transfer-Encoding: chunked".to_owned(),
@@ -94,7 +100,7 @@ pub(super) fn head(to: &mut impl Write, status: u16, kind: &str, length: Option<
 }
 
 /// Writes a body in chunks of a few bytes.
-pub(super) fn chunks(to: &mut impl Write, body: &[u8]) -> io::Result<()> {
+pub(crate) fn chunks(to: &mut impl Write, body: &[u8]) -> io::Result<()> {
     for part in body.chunks(100) {
         write!(to, "{:x}\r\n", part.len())?;
         to.write_all(part)?;

@@ -11,9 +11,9 @@
 //! Threads, connections, waits and replies are bounded, and all of them end when the [`Simulator`] is dropped.
 
 mod api;
-mod certificate;
+pub(crate) mod certificate;
 mod clockwork;
-mod http;
+pub(crate) mod http;
 mod model;
 mod resident;
 mod server;

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use base64ct::{Base64, Encoding as _};
+use icecore_http::exchange::{HttpError, Response, Timed, exchange};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -15,7 +16,6 @@ use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
 use super::envelope::{self, Progress};
-use super::http::{self, HttpError, Response, Timed};
 use super::trust::{self, Distrust};
 use super::{left, password};
 use crate::freezer::{FreezeError, FreezeErrorKind, MailstoreConfig};
@@ -222,7 +222,7 @@ impl Client {
         // Small requests that wait for a reply gain nothing from being gathered.
         let _ = stream.set_nodelay(true);
         let mut stream = StreamOwned::new(connection, Timed::new(stream, deadline));
-        http::exchange(&mut stream, &request).map_err(|e| self.explain(path, &e))
+        exchange(&mut stream, &request).map_err(|e| self.explain(path, &e))
     }
 
     fn request(&self, path: &str, arguments: &Arguments<'_>) -> Result<Zeroizing<Vec<u8>>, FreezeError> {

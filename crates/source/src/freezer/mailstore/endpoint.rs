@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Instant;
 
+use icecore_http::ConnectError;
 use rustls::pki_types::ServerName;
 
-use super::left;
 use crate::freezer::{FreezeError, FreezeErrorKind};
 
 /// The port of the Management API, unless an endpoint says otherwise.
@@ -57,20 +57,14 @@ impl Endpoint {
             let found = (self.host.as_str(), self.port).to_socket_addrs();
             self.addresses = found.map_err(|e| self.unreachable(&e.to_string()))?.collect();
         }
-        let mut reason = "it has no address".to_owned();
-        for (address, others) in self.addresses.iter().zip((1..=self.addresses.len() as u32).rev()) {
-            // An address that swallows everything leaves time for the others.
-            let share = left(deadline) / others;
-            if share.is_zero() {
-                return Err(self.error(FreezeErrorKind::TimedOut, "did not answer in time"));
-            }
-            match TcpStream::connect_timeout(address, share) {
-                Ok(stream) => return Ok(stream),
-                Err(e) => reason = e.to_string(),
+        match icecore_http::connect(&self.addresses, deadline) {
+            Ok(stream) => Ok(stream),
+            Err(late @ ConnectError::Late) => Err(self.error(FreezeErrorKind::TimedOut, &late.to_string())),
+            Err(ConnectError::Unreachable(reason)) => {
+                self.addresses.clear();
+                Err(self.unreachable(&reason))
             }
         }
-        self.addresses.clear();
-        Err(self.unreachable(&reason))
     }
 
     fn unreachable(&self, reason: &str) -> FreezeError {

@@ -1,4 +1,4 @@
-//! One request and its reply over an established connection: as much of HTTP/1.1 as the API needs, and
+//! One request and its reply over an established connection: as much of HTTP/1.1 as that needs, and
 //! no reply that is longer than it has any right to be.
 
 use std::io::{self, Read, Write};
@@ -10,24 +10,32 @@ const LONGEST: usize = 1 << 20;
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HttpError {
+pub enum HttpError {
+    /// The connection failed, was cut, or took too long.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The reply is longer than it has any right to be.
     #[error("the reply is longer than {} KiB", LONGEST >> 10)]
     TooLong,
+    /// What came is not understood.
     #[error("the reply is no HTTP: {0}")]
     Malformed(String),
 }
 
 /// A reply.
 #[derive(Debug)]
-pub(super) struct Response {
+pub struct Response {
+    /// Its status, such as 200.
     pub status: u16,
+    /// What it holds.
     pub body: Vec<u8>,
 }
 
 /// Sends a request and reads the reply to it.
-pub(super) fn exchange(stream: &mut (impl Read + Write), request: &[u8]) -> Result<Response, HttpError> {
+///
+/// # Errors
+/// Those of the stream, and replies that cannot be understood or are longer than 1 MiB.
+pub fn exchange(stream: &mut (impl Read + Write), request: &[u8]) -> Result<Response, HttpError> {
     stream.write_all(request)?;
     stream.flush()?;
     read_response(stream)
@@ -142,12 +150,13 @@ impl<S: Read> Incoming<'_, S> {
 
 /// A connection that ends at an instant, however slowly or fast the other side speaks.
 #[derive(Debug)]
-pub(super) struct Timed {
+pub struct Timed {
     stream: TcpStream,
     deadline: Instant,
 }
 
 impl Timed {
+    /// Gives every call until `deadline`.
     pub fn new(stream: TcpStream, deadline: Instant) -> Self {
         Self { stream, deadline }
     }
