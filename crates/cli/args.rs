@@ -20,7 +20,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::backup::{BackupArgs, Compression, InitArgs};
 pub use self::browse::{
-    CatArgs, DiffArgs, FindArgs, HistoryArgs, KindArg, LsArgs, ShowArgs, SnapshotFilter, SnapshotsArgs, TagArgs,
+    CatArgs, DiffArgs, FindArgs, HistoryArgs, KindArg, LsArgs, SeriesFilter, ShowArgs, SnapshotFilter, SnapshotsArgs,
+    TagArgs, TimeFilter,
 };
 pub use self::care::{CheckArgs, CopyArgs, ForgetArgs, PruneArgs, RepairArgs, StatsArgs};
 pub use self::config::{ConfigCommand, SystemdArgs};

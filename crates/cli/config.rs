@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use icecore_engine::backup::OnWindowFailure;
-use icecore_service::Schedule;
+use icecore_service::{Schedule, Task};
 use icecore_source::capture::{Choice, SnapshotPrograms};
 use icecore_source::freezer::FreezerConfig;
 
@@ -173,6 +173,16 @@ impl Configuration {
             };
             Error::Misuse(format!("no instance {name:?} is configured in {}: {next}", self.file.display()))
         })
+    }
+
+    /// Where the file gives a task of the repository's care a schedule; `None`: it has the one that it has by default.
+    pub fn asks_for(&self, task: &Task) -> Option<&Mark> {
+        match task {
+            Task::Prune => self.prune.asked.as_ref(),
+            Task::Check => self.check.asked.as_ref(),
+            Task::Drill { instance } => self.instance(instance).ok()?.drill.asked.as_ref(),
+            Task::Backup { .. } | Task::Forget { .. } => None,
+        }
     }
 
     /// The instances of these names, each once; all of them if `all`.

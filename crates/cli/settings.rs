@@ -8,7 +8,7 @@ use icecore_engine::keys::Secret;
 use icecore_engine::pace::Pace;
 
 use crate::args::{Global, ProgressWhen};
-use crate::config::Configuration;
+use crate::config::{Configuration, Repository};
 use crate::error::{Error, Result};
 use crate::world::World;
 
@@ -96,6 +96,18 @@ impl Manner {
 }
 
 impl Place {
+    /// Decides which repository is meant; `None` if none is named, and no home is known for the default one.
+    fn find(global: &Global, world: &World, configured: Option<&Self>) -> Result<Option<Self>> {
+        let named = global.repo.as_deref().or(world.repository.as_deref());
+        let named = named.map(|text| local_directory(text).map(Self::Named)).transpose()?;
+        let embedded = || world.data_home.as_ref().map(|home| Self::Embedded { home: home.join(OURS) });
+        Ok(named.or_else(|| configured.cloned()).or_else(embedded))
+    }
+
+    fn configured(repository: &Repository) -> Result<Self> {
+        local_directory(OsStr::new(&repository.url)).map(Self::Named)
+    }
+
     /// The repository's directory.
     pub fn directory(&self) -> PathBuf {
         match self {
@@ -110,19 +122,10 @@ impl Settings {
     pub fn resolve(global: &Global, world: &World) -> Result<Self> {
         let configuration = find_configuration(global, world)?;
         let configured = configuration.as_ref().and_then(|configuration| configuration.repository.as_ref());
-        let configured_place =
-            configured.map(|repository| local_directory(OsStr::new(&repository.url)).map(Place::Named)).transpose()?;
-        let named = global.repo.as_deref().or(world.repository.as_deref());
-        let place = match (named, &configured_place) {
-            (Some(text), _) => Place::Named(local_directory(text)?),
-            (None, Some(place)) => place.clone(),
-            (None, None) => {
-                let home = world.data_home.as_ref().ok_or_else(|| {
-                    Error::Misuse("no repository was named, and no home directory is known: give --repo DIR".to_owned())
-                })?;
-                Place::Embedded { home: home.join(OURS) }
-            }
-        };
+        let configured_place = configured.map(Place::configured).transpose()?;
+        let place = Place::find(global, world, configured_place.as_ref())?.ok_or_else(|| {
+            Error::Misuse("no repository was named, and no home directory is known: give --repo DIR".to_owned())
+        })?;
         let state = Self::state_directory(global, world).ok_or_else(|| {
             Error::Misuse("no home directory is known for the index: give --state-dir DIR".to_owned())
         })?;
@@ -140,6 +143,17 @@ impl Settings {
     pub fn state_directory(global: &Global, world: &World) -> Option<PathBuf> {
         let named = global.state_dir.as_ref().or(world.state.as_ref()).cloned();
         named.or_else(|| Some(world.state_home.as_ref()?.join(OURS)))
+    }
+
+    /// The repository's directory and that of this host's state with a configuration, as far as they are known.
+    pub fn places(
+        global: &Global,
+        world: &World,
+        configuration: &Configuration,
+    ) -> Result<(Option<PathBuf>, Option<PathBuf>)> {
+        let configured = configuration.repository.as_ref().map(Place::configured).transpose()?;
+        let place = Place::find(global, world, configured.as_ref())?;
+        Ok((place.map(|place| place.directory()), Self::state_directory(global, world)))
     }
 
     /// Where the journals of freeze windows stand.

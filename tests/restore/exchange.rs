@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
+use super::backed_up;
 use crate::common::{Home, args, assert_same, differences, noise, number, settle, text, write};
 
 fn make(tree: &Path) {
@@ -34,11 +35,7 @@ fn beside(tree: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_tree_is_swapped_and_the_old_one_is_kept_until_it_is_dropped() {
-    let home = Home::with_repository();
-    let tree = home.make_dir("srv/tree");
-    make(&tree);
-    settle();
-    home.backup(&tree, &["--name", "tree"]);
+    let (home, tree) = backed_up("srv/tree", make);
     let before = copy(&home, &tree, "before");
     write(tree.join("a/small"), "changed");
     write(tree.join("extra"), "extra");
@@ -77,11 +74,7 @@ fn a_tree_is_swapped_and_the_old_one_is_kept_until_it_is_dropped() {
 
 #[test]
 fn a_target_that_is_gone_is_made() {
-    let home = Home::with_repository();
-    let tree = home.make_dir("srv/tree");
-    make(&tree);
-    settle();
-    home.backup(&tree, &["--name", "tree"]);
+    let (home, tree) = backed_up("srv/tree", make);
     let before = copy(&home, &tree, "before");
     fs::remove_dir_all(&tree).unwrap();
     let report = home.json(["restore", "tree", "--exchange"]);
@@ -118,11 +111,7 @@ fn several_roots_are_swapped_one_after_another() {
 
 #[test]
 fn damage_leaves_the_old_tree_where_it_is() {
-    let home = Home::with_repository();
-    let tree = home.make_dir("srv/tree");
-    make(&tree);
-    settle();
-    home.backup(&tree, &["--name", "tree"]);
+    let (home, tree) = backed_up("srv/tree", make);
     write(tree.join("a/large"), noise(77, 2 << 20));
     let old = copy(&home, &tree, "old");
     let mut packs = home.objects("packs");

@@ -7,9 +7,18 @@ use std::process::Command;
 
 use icecore_testkit::SmallDisk;
 
+use super::backed_up;
 use crate::common::{Home, Running, args, assert_same, differences, noise, number, settle, text, write};
 
 const MIB: usize = 1 << 20;
+
+/// Forty small files, and a large one.
+fn fill(tree: &Path) {
+    for n in 0..40 {
+        write(tree.join(format!("{n:02}")), noise(n, 100_000));
+    }
+    write(tree.join("large"), noise(99, 9 * MIB));
+}
 
 /// Flips a bit in the first frame of the largest pack.
 fn damage(home: &Home) {
@@ -24,14 +33,7 @@ fn damage(home: &Home) {
 
 #[test]
 fn a_damaged_frame_costs_exactly_its_files_and_nothing_is_deleted() {
-    let home = Home::with_repository();
-    let tree = home.make_dir("tree");
-    for n in 0..40 {
-        write(tree.join(format!("{n:02}")), noise(n, 100_000));
-    }
-    write(tree.join("large"), noise(99, 9 * MIB));
-    settle();
-    home.backup(&tree, &["--name", "tree"]);
+    let (home, tree) = backed_up("tree", fill);
     damage(&home);
     let changed: Vec<String> = (0..40).map(|n| format!("{n:02}")).chain(["large".to_owned()]).collect();
     for name in &changed {
@@ -55,15 +57,10 @@ fn a_damaged_frame_costs_exactly_its_files_and_nothing_is_deleted() {
 
 #[test]
 fn damage_costs_the_same_files_in_every_mode_and_a_half_is_never_left() {
-    let home = Home::with_repository();
-    let tree = home.make_dir("tree");
-    for n in 0..40 {
-        write(tree.join(format!("{n:02}")), noise(n, 100_000));
-    }
-    write(tree.join("large"), noise(99, 9 * MIB));
-    fs::hard_link(tree.join("05"), tree.join("zz")).unwrap();
-    settle();
-    home.backup(&tree, &["--name", "tree"]);
+    let (home, tree) = backed_up("tree", |tree| {
+        fill(tree);
+        fs::hard_link(tree.join("05"), tree.join("zz")).unwrap();
+    });
     let exact = home.path("exact");
     assert!(Command::new("cp").arg("-a").arg(&tree).arg(&exact).status().unwrap().success());
     // One frame of the small files, one of the large one.
@@ -133,13 +130,11 @@ fn damage_costs_the_same_files_in_every_mode_and_a_half_is_never_left() {
 
 #[test]
 fn a_disk_that_is_too_small_is_told_beforehand() {
-    let home = Home::with_repository();
-    let tree = home.make_dir("tree");
-    for n in 0..12 {
-        write(tree.join(format!("{n:02}")), noise(n, MIB));
-    }
-    settle();
-    home.backup(&tree, &["--name", "tree"]);
+    let (home, _) = backed_up("tree", |tree| {
+        for n in 0..12 {
+            write(tree.join(format!("{n:02}")), noise(n, MIB));
+        }
+    });
     for disk in [SmallDisk::mount(8 * MIB as u64), SmallDisk::of_kind("ext4", 14 * MIB as u64)] {
         let Some(disk) = disk else { return };
         too_small(&home, &disk.path().join("to"));
@@ -161,14 +156,12 @@ fn too_small(home: &Home, to: &Path) {
 
 #[test]
 fn a_disk_that_fills_up_leaves_the_old_tree_and_the_run_goes_on_when_there_is_room() {
-    let home = Home::with_repository();
-    let tree = home.make_dir("tree");
-    // Many small files: their inodes and the ends of their last pages are not foreseen.
-    for n in 0..2500 {
-        write(tree.join(format!("{n:04}")), text(n, 500));
-    }
-    settle();
-    home.backup(&tree, &["--name", "tree"]);
+    let (home, tree) = backed_up("tree", |tree| {
+        // Many small files: their inodes and the ends of their last pages are not foreseen.
+        for n in 0..2500 {
+            write(tree.join(format!("{n:04}")), text(n, 500));
+        }
+    });
     let Some(disk) = SmallDisk::mount(5 * MIB as u64) else { return };
     let to = disk.path().join("to");
     write(to.join("old"), "old");
@@ -230,13 +223,11 @@ fn a_real_disk_that_fills_up_leaves_the_old_tree_and_what_stands_in_place() {
 
 #[test]
 fn an_interrupted_restore_of_something_else_is_not_mixed_with() {
-    let home = Home::with_repository();
-    let tree = home.make_dir("tree");
-    for n in 0..2500 {
-        write(tree.join(format!("a/{n:04}")), text(n, 500));
-    }
-    settle();
-    home.backup(&tree, &["--name", "tree"]);
+    let (home, tree) = backed_up("tree", |tree| {
+        for n in 0..2500 {
+            write(tree.join(format!("a/{n:04}")), text(n, 500));
+        }
+    });
     write(tree.join("a/0000"), "changed");
     home.backup(&tree, &["--name", "tree"]);
     let Some(disk) = SmallDisk::mount(5 * MIB as u64) else { return };
@@ -277,13 +268,11 @@ fn files_below(directory: &Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn what_was_written_before_a_power_cut_is_not_taken_for_its_time() {
-    let home = Home::with_repository();
-    let tree = home.make_dir("tree");
-    for n in 0..2500 {
-        write(tree.join(format!("{n:04}")), text(n, 500));
-    }
-    settle();
-    home.backup(&tree, &["--name", "tree"]);
+    let (home, tree) = backed_up("tree", |tree| {
+        for n in 0..2500 {
+            write(tree.join(format!("{n:04}")), text(n, 500));
+        }
+    });
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     for exchange in [false, true] {
         let Some(disk) = SmallDisk::mount(5 * MIB as u64) else { return };
@@ -331,14 +320,12 @@ fn a_normal_user_is_told_once_what_could_not_be_set_and_changes_what_is_read_onl
     if !icecore_testkit::may_act_as_root("becoming another user needs root") {
         return;
     }
-    let home = Home::with_repository();
-    let tree = home.make_dir("tree");
-    for n in 0..5 {
-        write(tree.join(format!("{n}")), text(n, 3000));
-    }
-    write(tree.join("locked/inside"), "inside");
-    settle();
-    home.backup(&tree, &["--name", "tree"]);
+    let (home, tree) = backed_up("tree", |tree| {
+        for n in 0..5 {
+            write(tree.join(format!("{n}")), text(n, 3000));
+        }
+        write(tree.join("locked/inside"), "inside");
+    });
     let give = |path: &Path| {
         let given = Command::new("chown").arg("-R").arg("65534:65534").arg(path).status().unwrap();
         assert!(given.success());

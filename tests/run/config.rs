@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use super::Site;
-use crate::common::{Home, args, write};
+use crate::common::{Home, Running, args, write};
 
 #[test]
 fn everything_that_is_wrong_is_told_at_once_with_its_place() {
@@ -46,6 +46,29 @@ fn what_is_not_there_is_a_warning() {
     assert_eq!(document["warnings"].as_array().unwrap().len(), 3);
 }
 
+/// As a service may be started: what the file names by absolute paths can be judged all the same.
+#[test]
+fn it_is_checked_without_a_home() {
+    let site = Site::new("", &[("a", "")]);
+    let (ice, file) = (site.home.repository(), site.home.path("config.toml"));
+    let check = |environment: &[(&str, &str)]| {
+        let mut command = site.home.command(args!["config", "check", "--config", &file]);
+        // Set to nothing: without it the system's list of users would be asked.
+        command.env("HOME", "").env_remove("ICECORE_REPOSITORY").envs(environment.iter().copied());
+        Running::start(command).finish()
+    };
+    let told = check(&[]).expect(0);
+    assert!(told.out().ends_with("nothing is wrong\n"), "{told}");
+    // What is known is looked at still.
+    site.configure(&format!("[repository]\nurl = {ice:?}"), &[("../repository", "")]);
+    let told = check(&[]).expect(1);
+    assert!(told.out().contains("is in the repository"), "{told}");
+    let state = site.home.path("live");
+    site.configure("", &[("a", "")]);
+    let told = check(&[("ICECORE_STATE_DIR", state.to_str().unwrap())]).expect(1);
+    assert!(told.out().contains("is in the state directory"), "{told}");
+}
+
 #[test]
 fn what_is_shown_is_a_configuration_that_means_the_same() {
     let site =
@@ -58,7 +81,44 @@ fn what_is_shown_is_a_configuration_that_means_the_same() {
     assert_eq!(site.home.json(["config", "show"])["configuration"], before["configuration"]);
 }
 
-/// What README.md says leads from nothing to a nightly job.
+/// What README.md says leads from nothing to a nightly job, in ten lines.
+#[test]
+fn the_job_of_the_readme_works() {
+    let readme = include_str!("../../README.md");
+    let block =
+        |text: &str| readme.split_once(text).and_then(|(_, rest)| rest.split_once("\n```")).unwrap().0.to_owned();
+    let (job, freezer) = (block("```toml\n[repository]"), block("```toml\n[instance.freezer]"));
+    assert!(job.lines().count() < 10, "{job}");
+    let home = Home::new();
+    write(home.path("wiki/page"), "text");
+    let [repository, key, wiki] = ["ice", "etc/key", "wiki"].map(|name| home.path(name).to_str().unwrap().to_owned());
+    home.make_dir("etc");
+    let mut text = format!("[repository]{job}\n[instance.freezer]{freezer}");
+    for (path, place) in [
+        ("/mnt/backup/icecore", repository.as_str()),
+        ("/etc/icecore/password", &key),
+        ("/srv/wiki", &wiki),
+        ("/usr/local/bin/wiki-freeze", "/bin/true"),
+        ("/usr/local/bin/wiki-thaw", "/bin/true"),
+    ] {
+        assert_eq!(text.matches(path).count(), 1, "{path}: {text}");
+        text = text.replace(path, place);
+    }
+    write(home.path("home/.config/icecore/config.toml"), text);
+    // Its commands, one by one.
+    for command in ["icecore init --generate-password", "icecore config check", "icecore run --dry-run", "icecore run "]
+    {
+        assert!(readme.contains(&format!("\n{command}")), "{command}");
+    }
+    home.ok(args!["init", "--generate-password", &key]);
+    let ready = home.ok(["config", "check"]);
+    assert!(ready.out().ends_with("nothing is wrong\n"), "{ready}");
+    assert!(home.ok(["run", "--dry-run"]).out().contains("backup wiki"));
+    let night = home.ok(["run"]);
+    assert!(night.out().contains("backup wiki  done"), "{night}");
+    assert!(night.out().contains("application"), "{night}");
+}
+
 #[test]
 fn the_example_becomes_a_working_job() {
     let home = Home::new();

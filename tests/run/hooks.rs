@@ -1,6 +1,8 @@
 //! Programs around a run and around each of its instances.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -118,4 +120,43 @@ fn a_signal_ends_it_in_order() {
     // It is no failure: the next run does all of it.
     let next = site.home.json(["run"]);
     assert_eq!(tasks(&next)[..2], ["backup a", "backup b"], "{next:#}");
+}
+
+/// A session that is closed ends a run in order, and does nothing to one that was started to outlive it.
+#[test]
+fn a_closed_session_ends_it_in_order_unless_it_was_told_to_outlive_that() {
+    // Whatever the tests were started with.
+    let plain: &[&str] = &["env", "--default-signal=HUP"];
+    for (before, code) in [(plain, 130), (&["nohup"][..], 0)] {
+        let site = Site::new("", &[("a", ""), ("b", "")]);
+        let wait = format!("while [ -e {} ]; do sleep 0.01; done", site.home.path("wait").display());
+        let own = format!("[instance.hooks]\nbefore = {}", site.hook("before", "", &wait));
+        crate::common::write(site.home.path("wait"), "");
+        site.configure(
+            &format!("[hooks]\nfinally = {}", site.hook("finally", "$ICECORE_CODE", "")),
+            &[("a", &own), ("b", "")],
+        );
+        let night = Running::start(under(before, &site.home.command(args!["run", "--json"])));
+        eventually("the first hook runs", || site.log().len() == 1);
+        night.signal(Signal::HUP);
+        night.signal(Signal::HUP);
+        fs::remove_file(site.home.path("wait")).unwrap();
+        let outcome = night.finish().expect(code);
+        // The signal may come to the program only when it is at the first instance; not a whole backup later.
+        let expected: &[&str] = if code == 0 { &["backup a", "backup b", "prune", "check"] } else { &["backup a"] };
+        assert_eq!(tasks(&outcome.json()), expected, "{outcome}");
+        assert_eq!(
+            (site.log()[1].as_str(), site.snapshots("b")),
+            (&*format!("finally {code}"), usize::from(code == 0))
+        );
+    }
+}
+
+/// The same command, begun by another program.
+fn under(program: &[&str], command: &Command) -> Command {
+    let mut words = program.iter().map(OsStr::new).chain([command.get_program()]).chain(command.get_args());
+    let mut begun = Command::new(words.next().unwrap());
+    begun.args(words).env_clear().current_dir(command.get_current_dir().unwrap());
+    begun.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    begun
 }

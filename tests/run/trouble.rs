@@ -185,3 +185,70 @@ fn what_may_still_be_frozen_since_an_earlier_run_is_in_the_report_and_the_last_h
     // With nothing to do as well.
     assert_eq!(number(&site.home.run(["run", "--json"]).expect(code as i32).json()["code"]), code);
 }
+
+/// A clock that was set back: what was done in its future was not done, and is done once.
+#[test]
+fn what_succeeded_in_the_future_is_done_again_once() {
+    let site = Site::new("", &[("a", "")]);
+    site.home.ok(["run"]);
+    site.change_records(|tasks| {
+        for (_, last) in tasks.iter_mut() {
+            last["success"] = "2199-01-01T00:00:00Z".into();
+        }
+    });
+    let plan = site.home.json(["run", "--dry-run"]);
+    // Of the backup the snapshots tell.
+    assert_eq!(
+        plan["tasks"].as_array().unwrap().iter().map(|task| task["now"] == true).collect::<Vec<_>>(),
+        [false, true, true]
+    );
+    assert_eq!(tasks(&site.home.json(["run"])), ["prune", "check"]);
+    site.home.ok(["run"]).said(&["nothing is due"]);
+    assert_eq!(site.snapshots("a"), 1);
+}
+
+/// A disk that is not mounted: what will be due stands in the records of this host. What else is wrong, is what a run
+/// would meet.
+#[test]
+fn a_plan_needs_no_repository_that_is_away_and_refuses_one_that_it_cannot_open() {
+    let mut site = Site::new("", &[("a", ""), ("b", "schedule = \"never\"")]);
+    site.home.ok(["run", "-i", "a"]);
+    let away = site.home.path("away");
+    fs::rename(site.home.repository(), &away).unwrap();
+    let standings = |plan: &serde_json::Value| -> Vec<(String, String)> {
+        let standings =
+            plan["tasks"].as_array().unwrap().iter().map(|task| task["standing"].as_str().unwrap().to_owned());
+        tasks(plan).into_iter().zip(standings).collect()
+    };
+    let told = site
+        .home
+        .run(["run", "--dry-run", "--json"])
+        .expect(0)
+        .said(&["there is no repository", "records of this host"]);
+    let expected = [("backup a", "waits"), ("backup b", "never"), ("prune", "due"), ("check", "due")];
+    assert_eq!(standings(&told.json()), expected.map(|(task, standing)| (task.to_owned(), standing.to_owned())));
+    fs::rename(&away, site.home.repository()).unwrap();
+    write(site.home.path("other-password"), "wrong\n");
+    site.home.set("ICECORE_PASSWORD_FILE", site.home.path("other-password"));
+    site.home.run(["run", "--dry-run"]).expect(12);
+}
+
+/// An instance that never can be backed up does not keep the repository from being pruned for ever.
+#[test]
+fn a_prune_that_was_never_done_waits_for_a_failing_backup_for_a_week() {
+    let site = Site::new("", &[("a", ""), ("b", "")]);
+    fs::rename(site.home.path("live/b"), site.home.path("live/aside")).unwrap();
+    let done = |outcome: crate::common::Outcome| tasks(&outcome.expect(2).json());
+    assert_eq!(done(site.home.run(["run", "--json"])), ["backup a", "backup b", "check"]);
+    let age = |days: i64| {
+        site.change_records(|tasks| {
+            let long_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(days * 24);
+            tasks["prune"]["put_off"] = long_ago.to_string().into();
+        });
+    };
+    age(6);
+    assert_eq!(done(site.home.run(["run", "--now", "--json"])), ["backup a", "backup b", "check"]);
+    age(8);
+    assert_eq!(done(site.home.run(["run", "--now", "--json"])), ["backup a", "backup b", "prune", "check"]);
+    assert_eq!(done(site.home.run(["run", "--now", "--json"])), ["backup a", "backup b", "check"]);
+}

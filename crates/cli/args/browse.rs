@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use icecore_engine::snapshot::Verdict;
+use icecore_engine::snapshot::{Snapshot, Verdict};
 
 use super::values::{root, threads};
 
-/// Which snapshots are meant.
+/// Which snapshots are meant, whenever they were taken.
 #[derive(Debug, Clone, Default, Args)]
-pub struct SnapshotFilter {
+pub struct SeriesFilter {
     /// Only those of this series; may be given several times
     #[arg(long = "instance", short, value_name = "NAME")]
     pub instances: Vec<String>,
@@ -20,6 +20,20 @@ pub struct SnapshotFilter {
     /// Only those with this tag; may be given several times, and then any of them counts
     #[arg(long = "tag", value_name = "TEXT")]
     pub tags: Vec<String>,
+}
+
+impl SeriesFilter {
+    /// Whether it lets a snapshot pass.
+    pub fn passes(&self, snapshot: &Snapshot) -> bool {
+        (self.instances.is_empty() || self.instances.contains(&snapshot.instance))
+            && self.host.as_ref().is_none_or(|host| *host == snapshot.host)
+            && (self.tags.is_empty() || self.tags.iter().any(|tag| snapshot.tags.contains(tag)))
+    }
+}
+
+/// Which snapshots of a series are meant.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TimeFilter {
     /// Only those that were taken at this time or later
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
@@ -29,6 +43,15 @@ pub struct SnapshotFilter {
     /// Only the newest N of each series
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub last: Option<u32>,
+}
+
+/// Which snapshots are meant.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SnapshotFilter {
+    #[command(flatten)]
+    pub series: SeriesFilter,
+    #[command(flatten)]
+    pub times: TimeFilter,
 }
 
 #[derive(Debug, Args)]
@@ -228,15 +251,8 @@ pub struct HistoryArgs {
     /// Which file of which series
     #[arg(value_name = "NAME:PATH")]
     pub target: OsString,
-    /// Only nights at this time or later
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Only nights at this time or before; a date means its end
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
-    /// Only the newest N
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub last: Option<u32>,
+    #[command(flatten)]
+    pub times: TimeFilter,
 }
 
 #[derive(Debug, Args)]

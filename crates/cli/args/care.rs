@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use icecore_engine::prune::MaxUnused;
 
-use super::Compression;
 use super::values::{max_unused, percent, size, threads, time_limit};
+use super::{Compression, SeriesFilter};
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "\
@@ -22,17 +22,10 @@ Examples:
   icecore forget                                   what the configuration says")]
 pub struct ForgetArgs {
     /// Snapshots to forget: ids' first digits, latest, NAME, NAME~N or NAME@TIME
-    #[arg(value_name = "SNAP", conflicts_with_all = RULES)]
+    #[arg(value_name = "SNAP", conflicts_with_all = CHOICES)]
     pub snapshots: Vec<String>,
-    /// Only those of this series; may be given several times
-    #[arg(long = "instance", short, value_name = "NAME", conflicts_with = "snapshots")]
-    pub instances: Vec<String>,
-    /// Only those of this host
-    #[arg(long, value_name = "NAME", conflicts_with = "snapshots")]
-    pub host: Option<String>,
-    /// Only those with this tag; may be given several times, and then any of them counts
-    #[arg(long = "tag", value_name = "TEXT", conflicts_with = "snapshots")]
-    pub tags: Vec<String>,
+    #[command(flatten)]
+    pub filter: SeriesFilter,
     /// Keep the newest N
     #[arg(long, value_name = "N")]
     pub keep_last: Option<u32>,
@@ -104,8 +97,11 @@ pub struct PruneArgs {
     pub undo: bool,
 }
 
-/// The options of `forget` that make rules.
-const RULES: [&str; 8] = [
+/// The options of `forget` that choose snapshots, or make rules.
+const CHOICES: [&str; 11] = [
+    "instances",
+    "host",
+    "tags",
     "keep_last",
     "keep_hourly",
     "keep_daily",
@@ -182,15 +178,8 @@ pub struct CopyArgs {
     /// A file with the other repository's password; it is asked for if not given
     #[arg(long, value_name = "FILE")]
     pub to_password_file: Option<PathBuf>,
-    /// Only those of this series; may be given several times
-    #[arg(long = "instance", short, value_name = "NAME")]
-    pub instances: Vec<String>,
-    /// Only those of this host
-    #[arg(long, value_name = "NAME")]
-    pub host: Option<String>,
-    /// Only those with this tag; may be given several times, and then any of them counts
-    #[arg(long = "tag", value_name = "TEXT")]
-    pub tags: Vec<String>,
+    #[command(flatten)]
+    pub filter: SeriesFilter,
     /// Say which snapshots would be copied, and copy nothing
     #[arg(long, short = 'n')]
     pub dry_run: bool,

@@ -78,13 +78,7 @@ pub fn run(args: &CopyArgs, settings: &Settings, output: &mut Output) -> Result<
 fn choose<'c>(args: &CopyArgs, catalogue: &'c Catalogue) -> Result<Vec<&'c Stored>> {
     let named = args.snapshots.iter().map(|text| Ok(find(catalogue, text)?.id)).collect::<Result<Vec<_>>>()?;
     let is_meant = |stored: &&Stored| {
-        let snapshot = &stored.snapshot;
-        if !named.is_empty() {
-            return named.contains(&stored.id);
-        }
-        (args.instances.is_empty() || args.instances.contains(&snapshot.instance))
-            && args.host.as_ref().is_none_or(|host| *host == snapshot.host)
-            && (args.tags.is_empty() || args.tags.iter().any(|tag| snapshot.tags.contains(tag)))
+        if named.is_empty() { args.filter.passes(&stored.snapshot) } else { named.contains(&stored.id) }
     };
     let mut chosen: Vec<_> = catalogue.snapshots.iter().filter(is_meant).collect();
     // A correction behind what it corrects, so that it can name it.

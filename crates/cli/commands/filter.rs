@@ -13,23 +13,21 @@ use crate::time;
 /// # Errors
 /// A name that no series has, and a text that is no time.
 pub fn chosen<'c>(filter: &SnapshotFilter, catalogue: &'c Catalogue) -> Result<Vec<&'c Stored>> {
-    for name in &filter.instances {
+    for name in &filter.series.instances {
         if !catalogue.snapshots.iter().any(|stored| stored.snapshot.instance == *name) {
             return Err(unknown(catalogue, name));
         }
     }
-    let since = filter.since.as_deref().map(|text| moment("--since", text, time::parse_start)).transpose()?;
-    let until = filter.until.as_deref().map(|text| moment("--until", text, time::parse)).transpose()?;
+    let since = filter.times.since.as_deref().map(|text| moment("--since", text, time::parse_start)).transpose()?;
+    let until = filter.times.until.as_deref().map(|text| moment("--until", text, time::parse)).transpose()?;
     let is_meant = |stored: &&Stored| {
         let snapshot = &stored.snapshot;
-        (filter.instances.is_empty() || filter.instances.contains(&snapshot.instance))
-            && filter.host.as_ref().is_none_or(|host| *host == snapshot.host)
-            && (filter.tags.is_empty() || filter.tags.iter().any(|tag| snapshot.tags.contains(tag)))
+        filter.series.passes(snapshot)
             && since.is_none_or(|since| snapshot.taken >= since)
             && until.is_none_or(|until| snapshot.taken <= until)
     };
     let mut chosen: Vec<&Stored> = catalogue.snapshots.iter().filter(is_meant).collect();
-    if let Some(last) = filter.last {
+    if let Some(last) = filter.times.last {
         keep_last(&mut chosen, last);
     }
     Ok(chosen)
@@ -52,8 +50,8 @@ pub fn keep_last(chosen: &mut Vec<&Stored>, last: u32) {
 
 /// Why nothing is meant, for people: of which times there are snapshots.
 pub fn nothing(filter: &SnapshotFilter, catalogue: &Catalogue) -> String {
-    let times = SnapshotFilter { since: None, until: None, last: None, ..filter.clone() };
-    let all = chosen(&times, catalogue).unwrap_or_default();
+    let whenever = SnapshotFilter { series: filter.series.clone(), ..SnapshotFilter::default() };
+    let all = chosen(&whenever, catalogue).unwrap_or_default();
     let (Some(first), Some(last)) = (all.first(), all.last()) else {
         return if catalogue.snapshots.is_empty() { "there is no snapshot yet" } else { "no snapshot is meant" }
             .to_owned();

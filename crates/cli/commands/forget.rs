@@ -62,7 +62,7 @@ fn decide(args: &ForgetArgs, settings: &Settings, catalogue: &Catalogue, now: Ti
         return named(args, catalogue, now);
     }
     let policy = policy(args)?;
-    if !(policy.tags.is_empty() && args.tags.is_empty())
+    if !(policy.tags.is_empty() && args.filter.tags.is_empty())
         && let Some(damage) = catalogue.unclear.first()
     {
         return Err(Error::Refused(format!(
@@ -80,8 +80,8 @@ fn decide(args: &ForgetArgs, settings: &Settings, catalogue: &Catalogue, now: Ti
     let configuration = settings.configuration().map_err(|_| {
         Error::Misuse("say what is kept (as in --keep-daily 14), or name the snapshots to forget".to_owned())
     })?;
-    let chosen = configuration.chosen(&args.instances, args.instances.is_empty())?;
-    let host = args.host.clone().unwrap_or_else(world::host_name);
+    let chosen = configuration.chosen(&args.filter.instances, args.filter.instances.is_empty())?;
+    let host = args.filter.host.clone().unwrap_or_else(world::host_name);
     let mut decisions = Vec::new();
     for instance in chosen.iter().filter(|instance| !instance.keep.rules.is_empty()) {
         decisions.extend(of_instance(args, instance, &host, catalogue, now));
@@ -154,13 +154,7 @@ fn named(args: &ForgetArgs, catalogue: &Catalogue, now: Timestamp) -> Result<Vec
 }
 
 fn filter<'c>(args: &ForgetArgs, catalogue: &'c Catalogue, also: impl Fn(&Stored) -> bool) -> Vec<&'c Stored> {
-    let is_meant = |stored: &&Stored| {
-        let snapshot = &stored.snapshot;
-        (args.instances.is_empty() || args.instances.contains(&snapshot.instance))
-            && args.host.as_ref().is_none_or(|host| *host == snapshot.host)
-            && (args.tags.is_empty() || args.tags.iter().any(|tag| snapshot.tags.contains(tag)))
-            && also(stored)
-    };
+    let is_meant = |stored: &&Stored| args.filter.passes(&stored.snapshot) && also(stored);
     catalogue.snapshots.iter().filter(is_meant).collect()
 }
 

@@ -8,7 +8,7 @@ use serde_json::Map;
 
 use super::filter::{self, chosen};
 use super::{catalogue, open, versions};
-use crate::args::{HistoryArgs, SnapshotFilter};
+use crate::args::{HistoryArgs, SeriesFilter, SnapshotFilter};
 use crate::error::{Error, Result};
 use crate::exit::Code;
 use crate::output::stream::Stream;
@@ -25,13 +25,8 @@ pub fn run(args: &HistoryArgs, settings: &Settings, output: &mut Output) -> Resu
     }
     let opened = open(settings, output)?;
     let catalogue = catalogue(&opened.archive, output)?;
-    let filter = SnapshotFilter {
-        instances: vec![name.clone()],
-        since: args.since.clone(),
-        until: args.until.clone(),
-        last: args.last,
-        ..SnapshotFilter::default()
-    };
+    let series = SeriesFilter { instances: vec![name.clone()], ..SeriesFilter::default() };
+    let filter = SnapshotFilter { series, times: args.times.clone() };
     let nights = chosen(&filter, &catalogue)?;
     if nights.is_empty() {
         return Err(EngineError::NotFound(filter::nothing(&filter, &catalogue)).into());

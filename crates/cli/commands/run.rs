@@ -13,6 +13,7 @@ mod drill;
 mod hooks;
 mod measure;
 mod notify;
+mod only_writes;
 mod others;
 mod tasks;
 mod tell;
@@ -27,7 +28,7 @@ use icecore_engine::Archive;
 use icecore_service::agenda::Wanted;
 use icecore_service::measures::Observed;
 use icecore_service::notify::Notifier;
-use icecore_service::{History, Item, Records, RunReport, Schedule, Task, TaskReport, agenda};
+use icecore_service::{History, Item, Records, RunReport, Schedule, Standing, Task, TaskReport, agenda};
 use jiff::Timestamp;
 
 use self::hooks::Hooked;
@@ -126,12 +127,20 @@ impl Plan<'_> {
     }
 
     fn agenda(&self, history: &History) -> Vec<Item> {
-        agenda(self.tasks(), history, &self.wanted, self.now, &time::zone())
+        let mut items = agenda(self.tasks(), history, &self.wanted, self.now, &time::zone());
+        // What the configuration asks for is due all the same, and fails.
+        let is_left_out =
+            |item: &&mut Item| item.task.needs_reader() && self.configuration.asks_for(&item.task).is_none();
+        if history.only_writes {
+            items.iter_mut().filter(is_left_out).for_each(|item| item.standing = Standing::Impossible);
+        }
+        items
     }
 
-    /// Puts what the snapshots of this host tell in place of what was noted of backups.
+    /// Puts what the snapshots of this host tell in place of what was noted of backups, and what the key can do.
     fn correct(&self, history: &mut History, archive: &Archive) -> Result<()> {
-        let (host, catalogue) = (world::host_name(), archive.catalogue()?);
+        let (host, catalogue) = (world::host_name(), archive.known_snapshots()?);
+        history.only_writes &= !archive.can_read();
         for instance in &self.configuration.instances {
             let own = catalogue.snapshots.iter().filter(|stored| {
                 let snapshot = &stored.snapshot;
@@ -141,7 +150,10 @@ impl Plan<'_> {
             // What a clock that was set back left in the future counts for nothing.
             let times =
                 own.filter_map(|stored| time::to_jiff(stored.snapshot.taken)).filter(|taken| *taken <= self.now);
-            history.correct(&Task::Backup { instance: instance.name.clone() }, times.max());
+            let task = Task::Backup { instance: instance.name.clone() };
+            // Who cannot read every record may know less of the snapshots than what was noted.
+            let noted = history.last(&task).success.filter(|_| !archive.can_read());
+            history.correct(&task, times.max().max(noted));
         }
         Ok(())
     }
@@ -200,6 +212,7 @@ impl<'a> Night<'a> {
                 warnings.into_iter().for_each(|warning| self.warn_of(warning, output));
                 // Lest the repository is opened again only to find this out.
                 let known = self.tasks.records.note(|noted| {
+                    noted.only_writes &= !archive.can_read();
                     for item in &items {
                         // What another run has noted meanwhile is newer than what was read here.
                         let is_same = noted.last(&item.task).past(self.plan.now).success == item.last.success;
@@ -233,6 +246,7 @@ impl<'a> Night<'a> {
     }
 
     fn work(&mut self, items: Vec<Item>, archive: &Archive, output: &Output) {
+        items.iter().filter(|item| item.is_put_off).for_each(|item| self.put_off(item, output));
         let (backups, care): (Vec<_>, Vec<_>) =
             items.into_iter().filter(|item| item.standing.is_now()).partition(|item| item.task.is_backup());
         let stored = self.backups(&backups, archive, output);
@@ -250,6 +264,7 @@ impl<'a> Night<'a> {
             let waits = item.task == Task::Prune && self.lacks_backup() && !item.is_urgent(self.plan.now);
             if waits {
                 output.detail("the prune waits until every backup has succeeded");
+                self.put_off(&item, output);
             } else if !interrupt::is_raised() {
                 let done = match item.task {
                     Task::Drill { .. } => self.tasks.due_drill(&item, archive),
@@ -260,6 +275,14 @@ impl<'a> Night<'a> {
         }
         if interrupt::is_raised() {
             self.code = self.code.worst(Code::Interrupted);
+        }
+    }
+
+    /// Notes that something is due and not done, so that it is not put off for ever.
+    fn put_off(&mut self, item: &Item, output: &Output) {
+        if let Err(error) = self.tasks.records.note(|history| history.put_off(&item.task, self.plan.now)) {
+            let task = &item.task;
+            self.warn_of(format!("that {task} is put off cannot be noted in the state directory: {error}"), output);
         }
     }
 

@@ -8,7 +8,7 @@ use icecore_engine::{Stored, browse};
 use serde_json::{Value, json};
 
 use super::{catalogue, filter, open};
-use crate::args::{SnapshotFilter, SnapshotsArgs};
+use crate::args::{SnapshotFilter, SnapshotsArgs, TimeFilter};
 use crate::error::Result;
 use crate::exit::Code;
 use crate::output::human::{self, Align, Table};
@@ -23,9 +23,11 @@ pub fn run(args: &SnapshotsArgs, settings: &Settings, output: &mut Output) -> Re
     let by_verdict = |stored: &&Stored| {
         args.verdicts.is_empty() || args.verdicts.iter().any(|verdict| verdict.is(stored.snapshot.verdict))
     };
-    let mut chosen: Vec<_> = filter::chosen(&SnapshotFilter { last: None, ..args.filter.clone() }, &catalogue)?;
+    let SnapshotFilter { series, times } = args.filter.clone();
+    let all = SnapshotFilter { series, times: TimeFilter { last: None, ..times } };
+    let mut chosen: Vec<_> = filter::chosen(&all, &catalogue)?;
     chosen.retain(by_verdict);
-    if let Some(last) = args.filter.last {
+    if let Some(last) = args.filter.times.last {
         filter::keep_last(&mut chosen, last);
     }
     if output.manner().json {

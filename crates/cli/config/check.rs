@@ -19,9 +19,10 @@ pub struct Ours<'a> {
 }
 
 impl<'a> Ours<'a> {
-    /// Those of one repository on this host.
-    pub fn of(repository: &'a Path, state: &'a Path) -> [Self; 2] {
-        [Self { what: "the repository", path: repository }, Self { what: "the state directory", path: state }]
+    /// Those of one repository on this host, as far as they are known.
+    pub fn of(repository: Option<&'a Path>, state: Option<&'a Path>) -> Vec<Self> {
+        let known = [("the repository", repository), ("the state directory", state)];
+        known.into_iter().filter_map(|(what, path)| Some(Self { what, path: path? })).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use icecore_service::Schedule;
 use icecore_source::freezer::service::TESTING;
 
+use super::Mark;
 use super::section::{Item, Section};
 
 /// The keys of a table of drills.
@@ -21,6 +22,8 @@ const TIMEOUT_LIMITS: RangeInclusive<Duration> = Duration::from_secs(1)..=Durati
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrillJob {
     pub schedule: Schedule,
+    /// Where the file says so, if it does.
+    pub asked: Option<Mark>,
     pub snapshot: Choice,
     /// The directory in which one is made to restore into; `None`: the state directory.
     pub scratch: Option<PathBuf>,
@@ -48,7 +51,7 @@ impl Choice {
 
 impl Default for DrillJob {
     fn default() -> Self {
-        Self { schedule: Schedule::never(), snapshot: Choice::Newest, scratch: None, timeout: TESTING }
+        Self { schedule: Schedule::never(), asked: None, snapshot: Choice::Newest, scratch: None, timeout: TESTING }
     }
 }
 
@@ -57,6 +60,7 @@ pub fn read(parent: &Section<'_>, otherwise: &DrillJob) -> DrillJob {
     let Some(section) = parent.table("drill", KEYS) else { return otherwise.clone() };
     DrillJob {
         schedule: section.read("schedule", otherwise.schedule.clone(), |item| item.parsed(str::parse)),
+        asked: section.get("schedule").map(|item| item.at).or_else(|| otherwise.asked.clone()),
         snapshot: section.read("snapshot", otherwise.snapshot, |item| item.word(&CHOICES)),
         scratch: section.find("scratch", Item::path).or_else(|| otherwise.scratch.clone()),
         timeout: section.read("timeout", otherwise.timeout, |item| item.duration(TIMEOUT_LIMITS)),

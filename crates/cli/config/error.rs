@@ -17,6 +17,13 @@ pub struct Mark {
     pub key: String,
 }
 
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}:", self.file.display(), self.line, self.column)?;
+        if self.key.is_empty() { Ok(()) } else { write!(f, " {}", self.key) }
+    }
+}
+
 impl Mark {
     /// An error at this place.
     pub fn error(&self, message: impl Into<String>) -> ConfigError {
@@ -26,10 +33,7 @@ impl Mark {
 
 /// Something in a configuration file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{}:{}:{}: {}{}{message}",
-    at.file.display(), at.line, at.column, at.key, if at.key.is_empty() { "" } else { ": " }
-)]
+#[error("{at}{}{message}", if at.key.is_empty() { " " } else { ": " })]
 pub struct ConfigError {
     /// Where.
     pub at: Mark,

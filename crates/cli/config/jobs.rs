@@ -7,7 +7,7 @@ use icecore_engine::prune::MaxUnused;
 use icecore_service::Schedule;
 use icecore_source::priority::{self, IoPriority, Priority};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Mark};
 use super::section::{Item, Section};
 use crate::args::values;
 
@@ -55,6 +55,8 @@ pub struct Parallel {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PruneJob {
     pub schedule: Schedule,
+    /// Where that is written, if it is.
+    pub asked: Option<Mark>,
     pub max_unused: Option<MaxUnused>,
     pub max_repack: Option<u64>,
     pub time_limit: Option<Duration>,
@@ -64,6 +66,8 @@ pub struct PruneJob {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckJob {
     pub schedule: Schedule,
+    /// Where that is written, if it is.
+    pub asked: Option<Mark>,
     /// The share of data that is read, in percent; 0: none.
     pub read_data: u8,
     pub time_limit: Duration,
@@ -93,10 +97,17 @@ pub fn run(top: &Section<'_>) -> Parallel {
 }
 
 pub fn prune(top: &Section<'_>) -> PruneJob {
-    let nightly = PruneJob { schedule: built_in(PRUNE_SCHEDULE), max_unused: None, max_repack: None, time_limit: None };
+    let nightly = PruneJob {
+        schedule: built_in(PRUNE_SCHEDULE),
+        asked: None,
+        max_unused: None,
+        max_repack: None,
+        time_limit: None,
+    };
     let Some(section) = top.table("prune", PRUNE) else { return nightly };
     PruneJob {
         schedule: section.read("schedule", nightly.schedule, schedule),
+        asked: asked(&section),
         max_unused: section.find("max-unused", |item| item.parsed(values::max_unused)),
         max_repack: section.find("max-repack", |item| item.parsed(values::size)),
         time_limit: section.find("time-limit", |item| item.parsed(values::time_limit)),
@@ -104,14 +115,21 @@ pub fn prune(top: &Section<'_>) -> PruneJob {
 }
 
 pub fn check(top: &Section<'_>) -> CheckJob {
-    let weekly = CheckJob { schedule: built_in(CHECK_SCHEDULE), read_data: READ_DATA, time_limit: CHECK_LIMIT };
+    let weekly =
+        CheckJob { schedule: built_in(CHECK_SCHEDULE), asked: None, read_data: READ_DATA, time_limit: CHECK_LIMIT };
     let Some(section) = top.table("check", CHECK) else { return weekly };
     let share = |text: &str| if text == "0%" { Ok(0) } else { values::percent(text) };
     CheckJob {
         schedule: section.read("schedule", weekly.schedule, schedule),
+        asked: asked(&section),
         read_data: section.read("read-data", weekly.read_data, |item| item.parsed(share)),
         time_limit: section.read("time-limit", weekly.time_limit, |item| item.parsed(values::time_limit)),
     }
+}
+
+/// Where a schedule is written, if it is.
+fn asked(section: &Section<'_>) -> Option<Mark> {
+    section.get("schedule").map(|item| item.at)
 }
 
 fn schedule(item: &Item<'_>) -> Result<Schedule> {

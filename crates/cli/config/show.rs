@@ -1,5 +1,5 @@
 //! A configuration as it is understood, with everything filled in that the file leaves out. Read as a file again, it means the
-//! same.
+//! same, but that every schedule then counts as asked for.
 //!
 //! Secrets stand in files of their own, which are named; a password in an address is left out.
 

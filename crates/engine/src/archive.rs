@@ -112,6 +112,17 @@ impl Archive {
         Ok(catalogue)
     }
 
+    /// Snapshots, the oldest first, without what annotations say, as far as this key lets them be known: all of them
+    /// for who can read, those of this host for who can only write.
+    pub fn known_snapshots(&self) -> Result<Catalogue> {
+        Ok(Catalogue::known(&self.repository, &self.index)?)
+    }
+
+    /// Whether the key opens what is stored, or can only write.
+    pub fn can_read(&self) -> bool {
+        self.repository.role() == Role::Reader
+    }
+
     /// Totals of what is stored.
     pub fn totals(&self) -> Result<IndexTotals> {
         Ok(self.index.totals()?)

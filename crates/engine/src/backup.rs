@@ -152,7 +152,7 @@ struct Story<'a> {
 impl<'a> Story<'a> {
     fn begin(archive: &'a Archive, job: &'a Job<'a>, progress: &'a Progress) -> Result<Self> {
         let started = (job.clock)();
-        let catalogue = archive.catalogue()?;
+        let catalogue = archive.known_snapshots()?;
         let parent = catalogue.newest(&job.instance, &job.host);
         let base = parent.map(|stored| Base::new(archive, stored.snapshot.manifest)).transpose()?;
         let tree = Tree::open(job.roots.clone())?;

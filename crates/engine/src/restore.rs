@@ -49,7 +49,7 @@ mod sweep;
 mod table;
 mod tally;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod verify;
 mod walk;
 mod worker;

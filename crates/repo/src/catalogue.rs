@@ -36,7 +36,24 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// Lists the store; records that were opened before come from the index.
+    ///
+    /// # Errors
+    /// [`Error::WriteOnly`] if this key cannot open what was not.
     pub fn load(repository: &Repository, index: &Index) -> Result<Self> {
+        match Self::gather(repository, index)? {
+            (_, closed) if closed > 0 => Err(Error::WriteOnly),
+            (catalogue, _) => Ok(catalogue),
+        }
+    }
+
+    /// The same as far as this key lets it be known: who can only write knows what this host has committed or opened
+    /// before, and that is enough to back up.
+    pub fn known(repository: &Repository, index: &Index) -> Result<Self> {
+        Ok(Self::gather(repository, index)?.0)
+    }
+
+    /// Also how many records this key cannot open.
+    fn gather(repository: &Repository, index: &Index) -> Result<(Self, u64)> {
         // What is known now was durable before the listing begins: if it is not listed, it is gone. What is listed stays known,
         // also when it is damaged in the store.
         let mut cached: HashMap<_, _> = index.cached_snapshots()?.into_iter().collect();
@@ -49,7 +66,7 @@ impl Catalogue {
             }
             Ok(())
         })?;
-        let mut opened = Vec::new();
+        let (mut opened, mut closed) = (Vec::new(), 0);
         for id in present {
             let known = cached.remove(&id).and_then(|record| Snapshot::decode(&record).ok());
             let snapshot = match known {
@@ -62,6 +79,10 @@ impl Catalogue {
                     Err(Error::Store(error)) if error.kind == icecore_store::ErrorKind::NotFound => continue,
                     Err(error @ Error::Damaged { .. }) => {
                         catalogue.damaged.push(error.to_string());
+                        continue;
+                    }
+                    Err(Error::WriteOnly) => {
+                        closed += 1;
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -78,7 +99,7 @@ impl Catalogue {
         catalogue
             .snapshots
             .sort_by_key(|stored| (stored.snapshot.taken, stored.snapshot.corrects.is_none(), stored.id));
-        Ok(catalogue)
+        Ok((catalogue, closed))
     }
 
     /// The newest snapshot of a series on a host.

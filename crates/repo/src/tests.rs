@@ -9,9 +9,9 @@ use icecore_format::keys::{Role, Secret};
 use icecore_format::manifest::{ManifestReader, ManifestWriter};
 use icecore_format::mark::Stage;
 use icecore_format::seal::Entropy;
-use icecore_format::snapshot::{Root, Snapshot, Verdict};
+use icecore_format::snapshot::{Root, Snapshot};
 use icecore_store::{Key, Listed, MemoryStore, Put, Store};
-use icecore_testkit::Recording;
+use icecore_testkit::{Recording, bare_snapshot};
 use tempfile::TempDir;
 
 use crate::{Catalogue, ChunkReader, Error, Index, Repository, Session, check, layout, marks, prune, slots};
@@ -69,31 +69,8 @@ pub(crate) fn entry(path: &str, id: ChunkId, len: usize) -> Entry {
 }
 
 pub(crate) fn record(root: icecore_format::manifest::Root) -> Snapshot {
-    let now = Timestamp::default();
-    Snapshot {
-        instance: "test".to_owned(),
-        host: "host".to_owned(),
-        user: "user".to_owned(),
-        program: "test".to_owned(),
-        tags: Vec::new(),
-        roots: vec![Root { name: "root".to_owned(), path: b"/srv/root".to_vec() }],
-        started: now,
-        taken: now,
-        finished: now,
-        manifest: root,
-        parent: None,
-        users: Default::default(),
-        groups: Default::default(),
-        totals: Default::default(),
-        verdict: Verdict::Stable,
-        receipt: None,
-        problems: Vec::new(),
-        problem_count: 0,
-        excludes: Vec::new(),
-        protected_until: None,
-        corrects: None,
-        origin: None,
-    }
+    let roots = vec![Root { name: "root".to_owned(), path: b"/srv/root".to_vec() }];
+    Snapshot { manifest: root, roots, ..bare_snapshot("test", 0) }
 }
 
 /// Commits a snapshot of `count` files of 100,000 bytes each.

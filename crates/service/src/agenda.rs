@@ -46,6 +46,11 @@ impl Task {
         }
     }
 
+    /// Whether it takes a key that can read.
+    pub fn needs_reader(&self) -> bool {
+        !matches!(self, Self::Backup { .. })
+    }
+
     /// What is done, in one word.
     pub fn word(&self) -> &'static str {
         match self {
@@ -91,6 +96,8 @@ pub struct Item {
     pub last: Last,
     /// Whether it is done now.
     pub standing: Standing,
+    /// It is due, and waits for backups that failed.
+    pub is_put_off: bool,
 }
 
 /// Whether a task is done now, and why.
@@ -110,6 +117,8 @@ pub enum Standing {
     },
     /// Its schedule has no time.
     Never,
+    /// It is due by default, and this host cannot do it: its key can only write.
+    Impossible,
 }
 
 impl Standing {
@@ -120,9 +129,11 @@ impl Standing {
 }
 
 impl Item {
-    /// Whether it must not wait for backups that fail: it succeeded last more than [`PATIENCE`] ago.
+    /// Whether it must not wait for backups that fail: it succeeded last more than [`PATIENCE`] ago, or if it never
+    /// did, was put off first so long ago.
     pub fn is_urgent(&self, now: Timestamp) -> bool {
-        self.last.success.is_some_and(|success| now.duration_since(success) > PATIENCE)
+        let since = self.last.success.or(self.last.put_off);
+        since.is_some_and(|since| now.duration_since(since) > PATIENCE)
     }
 }
 
@@ -148,7 +159,7 @@ pub fn agenda<'s>(
             Due::Next(until) => Standing::Waits { until },
             Due::Never => Standing::Never,
         };
-        Item { task, schedule: schedule.clone(), last, standing }
+        Item { task, schedule: schedule.clone(), last, standing, is_put_off: false }
     };
     let mut items: Vec<_> = tasks.map(decide).collect();
     let again = items.iter().filter(|item| item.task.is_backup() && item.last.open_failure().is_some());
@@ -160,6 +171,7 @@ pub fn agenda<'s>(
         let is_held = |item: &&mut Item| item.task == Task::Prune && matches!(item.standing, Standing::Due { .. });
         for item in items.iter_mut().filter(is_held).filter(|item| !item.is_urgent(now)) {
             item.standing = Standing::Waits { until };
+            item.is_put_off = true;
         }
     }
     items
@@ -253,6 +265,47 @@ mod tests {
         assert!(prune(&urgent, "2026-11-20T02:15:00Z").is_now());
         history.succeeded(&backup("a"), time("2026-11-20T02:05:00Z"));
         assert!(prune(&history, "2026-11-20T02:15:00Z").is_now());
+    }
+
+    /// Two instances whose backups never succeed, and of which one or the other always waits to be tried again: a prune
+    /// waits for them for a week at a time.
+    #[test]
+    fn a_prune_that_was_never_done_waits_for_a_week_at_most() {
+        let schedules = ["daily 02:00", "daily 02:30", "daily 02:00"].map(|text| text.parse::<Schedule>().unwrap());
+        let (mut history, mut done) = (History::default(), Vec::new());
+        let begun = time("2026-11-01T02:00:00Z");
+        history.succeeded(&backup("b"), time("2026-10-31T02:30:00Z"));
+        for half_hour in 0..2 * 16 * 24 {
+            let now = begun.checked_add(SignedDuration::from_mins(30 * half_hour)).unwrap();
+            let tasks = [backup("a"), backup("b"), Task::Prune].into_iter().zip(&schedules);
+            let items = agenda(tasks, &history, &Wanted::default(), now, &TimeZone::UTC);
+            let [a, b, prune] = &items[..] else { panic!("{items:?}") };
+            let fails = [a, b]
+                .into_iter()
+                .filter(|item| item.standing.is_now())
+                .inspect(|item| history.failed(&item.task, now));
+            let has_failed = fails.count() > 0;
+            if prune.is_put_off || prune.standing.is_now() && has_failed && !prune.is_urgent(now) {
+                history.put_off(&Task::Prune, now);
+            } else if prune.standing.is_now() {
+                history.succeeded(&Task::Prune, now);
+                done.push(half_hour);
+            }
+        }
+        assert_eq!(done, [7 * 48 + 1, 2 * (7 * 48 + 1)]);
+    }
+
+    /// The clock was set back behind what was noted: that counts for nothing, and everything is due again.
+    #[test]
+    fn what_was_done_in_the_future_was_not_done() {
+        let mut history = History::default();
+        for task in [backup("a"), backup("b"), Task::Prune] {
+            history.succeeded(&task, time("2027-01-01T00:00:00Z"));
+            history.failed(&task, time("2027-01-02T00:00:00Z"));
+        }
+        let standing = standings(&Wanted::default(), "2026-11-20T12:00:00Z", &history);
+        let due = Standing::Due { since: None };
+        assert!(standing.iter().map(|(_, standing)| *standing).eq([due, due, Standing::Never, due]), "{standing:?}");
     }
 
     /// Thirty nights, two of which the host slept through, and one on which an instance failed.

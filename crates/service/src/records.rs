@@ -1,7 +1,8 @@
 //! When each task last succeeded and failed on this host, for one repository.
 //!
 //! ```text
-//! DIRECTORY/NAME.json   { "version": 1, "tasks": { "backup wiki": { "success": TIME, "failure": TIME }, … } }
+//! DIRECTORY/NAME.json   { "version": 1, "only_writes": false,
+//!                         "tasks": { "backup wiki": { "success": TIME, "failure": TIME, "put_off": TIME }, … } }
 //! DIRECTORY/NAME.lock   held by whoever writes the other
 //! ```
 //! For backups the repository's snapshots tell the truth. Here it stands so that nobody opens a repository only to find that
@@ -24,6 +25,8 @@ const VERSION: u32 = 1;
 /// When tasks were last done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
+    /// The key of this host can only write, and it was told what that makes impossible.
+    pub only_writes: bool,
     tasks: BTreeMap<String, Last>,
 }
 
@@ -35,12 +38,20 @@ impl History {
 
     /// A task succeeded at a time.
     pub fn succeeded(&mut self, task: &Task, at: Timestamp) {
-        self.tasks.entry(task.to_string()).or_default().success = Some(at);
+        let last = self.tasks.entry(task.to_string()).or_default();
+        (last.success, last.put_off) = (Some(at), None);
     }
 
     /// A task failed at a time.
     pub fn failed(&mut self, task: &Task, at: Timestamp) {
         self.tasks.entry(task.to_string()).or_default().failure = Some(at);
+    }
+
+    /// A task was due at a time, and was put off. The first time counts; not one in the future, where a clock that was
+    /// set back left it.
+    pub fn put_off(&mut self, task: &Task, at: Timestamp) {
+        let last = self.tasks.entry(task.to_string()).or_default();
+        last.put_off = last.past(at).put_off.or(Some(at));
     }
 
     /// What is known better than by records: when a task last succeeded.
@@ -58,15 +69,9 @@ pub struct Records {
 #[derive(Debug, Serialize, Deserialize)]
 struct Document {
     version: u32,
-    tasks: BTreeMap<String, Entry>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
     #[serde(default)]
-    success: Option<Timestamp>,
-    #[serde(default)]
-    failure: Option<Timestamp>,
+    only_writes: bool,
+    tasks: BTreeMap<String, Last>,
 }
 
 impl Records {
@@ -78,9 +83,8 @@ impl Records {
     /// Reads what was noted; nothing if it cannot be read.
     pub fn load(&self) -> History {
         let document = fs::read(&self.file).ok().and_then(|bytes| serde_json::from_slice::<Document>(&bytes).ok());
-        let tasks = document.filter(|document| document.version == VERSION).map(|document| document.tasks);
-        let last = |entry: Entry| Last { success: entry.success, failure: entry.failure };
-        History { tasks: tasks.into_iter().flatten().map(|(task, entry)| (task, last(entry))).collect() }
+        let document = document.filter(|document| document.version == VERSION);
+        document.map_or_else(History::default, |Document { only_writes, tasks, .. }| History { only_writes, tasks })
     }
 
     /// Notes something, durably; others that note at the same time lose nothing.
@@ -94,10 +98,9 @@ impl Records {
         lock.lock()?;
         let mut history = self.load();
         change(&mut history);
-        let entry = |last: Last| Entry { success: last.success, failure: last.failure };
-        let tasks = history.tasks.into_iter().map(|(task, last)| (task, entry(last))).collect();
+        let History { only_writes, tasks } = history;
         let mut file = NamedTempFile::new_in(directory)?;
-        file.write_all(&serde_json::to_vec_pretty(&Document { version: VERSION, tasks })?)?;
+        file.write_all(&serde_json::to_vec_pretty(&Document { version: VERSION, only_writes, tasks })?)?;
         file.as_file().sync_all()?;
         file.persist(&self.file)?;
         sync_directory(directory)
@@ -127,7 +130,7 @@ mod tests {
         records.note(|history| history.failed(&wiki, time(20))).unwrap();
         records.note(|history| history.succeeded(&Task::Prune, time(30))).unwrap();
         let history = records.load();
-        assert_eq!(history.last(&wiki), Last { success: Some(time(10)), failure: Some(time(20)) });
+        assert_eq!(history.last(&wiki), Last { success: Some(time(10)), failure: Some(time(20)), put_off: None });
         assert_eq!(history.last(&Task::Prune).success, Some(time(30)));
         assert_eq!(history.last(&Task::Check), Last::default());
         let file = directory.path().join("runs/abc.json");
@@ -138,6 +141,23 @@ mod tests {
         }
         records.note(|history| history.succeeded(&Task::Check, time(40))).unwrap();
         assert_eq!(records.load().last(&Task::Check).success, Some(time(40)));
+        // What an earlier version wrote.
+        fs::write(&file, r#"{ "version": 1, "tasks": { "check": { "failure": null } } }"#).unwrap();
+        assert_eq!((records.load().last(&Task::Check), records.load().only_writes), (Last::default(), false));
+    }
+
+    #[test]
+    fn what_is_put_off_is_so_since_the_first_time() {
+        let mut history = History::default();
+        let put_off = |history: &History| history.last(&Task::Prune).put_off;
+        history.put_off(&Task::Prune, time(10));
+        history.put_off(&Task::Prune, time(20));
+        assert_eq!(put_off(&history), Some(time(10)));
+        // The clock was set back.
+        history.put_off(&Task::Prune, time(5));
+        assert_eq!(put_off(&history), Some(time(5)));
+        history.succeeded(&Task::Prune, time(30));
+        assert_eq!(put_off(&history), None);
     }
 
     #[test]

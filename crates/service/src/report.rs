@@ -69,6 +69,8 @@ pub enum Outcome {
     Busy,
     /// The user ended it.
     Interrupted,
+    /// It is not possible with the key of this host, and nobody asked for it; a warning says so.
+    Skipped,
 }
 
 impl Outcome {
@@ -80,6 +82,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Busy => "busy",
             Self::Interrupted => "interrupted",
+            Self::Skipped => "skipped",
         }
     }
 }

@@ -19,6 +19,7 @@ use std::str::FromStr;
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// How long after a failure something is tried again, if no new slot comes before: long enough not to freeze an application all
 /// the time, short enough for the same night.
@@ -75,12 +76,15 @@ pub struct ScheduleError {
 }
 
 /// When something was last done. What lies in the future is left out of account: a clock was set back since.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Last {
     /// Well.
     pub success: Option<Timestamp>,
     /// In vain.
     pub failure: Option<Timestamp>,
+    /// Not at all, although it was due: the first time since it was done well.
+    pub put_off: Option<Timestamp>,
 }
 
 impl Last {
@@ -88,7 +92,8 @@ impl Last {
     #[must_use]
     pub fn past(self, now: Timestamp) -> Self {
         let past = |time: &Timestamp| *time <= now;
-        Self { success: self.success.filter(past), failure: self.failure.filter(past) }
+        let [success, failure, put_off] = [self.success, self.failure, self.put_off].map(|time| time.filter(past));
+        Self { success, failure, put_off }
     }
 
     /// The last failure, unless something succeeded after it: then it says nothing about the present.

@@ -1,6 +1,6 @@
 //! What the file system says of an entry without opening it.
 
-use icecore_format::entry::Timestamp;
+use icecore_format::entry::{Node, Timestamp};
 
 /// What kind of thing an entry of a live file system is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,6 +22,19 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What kind of thing an entry of a manifest is.
+    pub fn of(node: &Node) -> Self {
+        match node {
+            Node::Directory => Self::Directory,
+            Node::File(_) => Self::File,
+            Node::Symlink { .. } => Self::Symlink,
+            Node::Fifo => Self::Fifo,
+            Node::Socket => Self::Socket,
+            Node::CharDevice { .. } => Self::CharDevice,
+            Node::BlockDevice { .. } => Self::BlockDevice,
+        }
+    }
+
     /// Takes the kind out of `st_mode`. Kinds that no manifest knows (doors, whiteouts of old Unixes)
     /// count as character devices, which are never opened.
     #[cfg(unix)]

@@ -44,6 +44,7 @@ pub use self::owners::Owners;
 use self::parents::{Parents, split};
 pub use self::standing::this_boot;
 use crate::os::{self, Dir, Subject};
+use crate::stat::Kind;
 
 /// The one entry that a fresh file system brings with it; a restore onto one must be possible.
 const ALLOWED_LEFTOVER: &[u8] = b"lost+found";
@@ -180,7 +181,7 @@ impl Target {
             _ => (0, 0),
         };
         self.at(path, |parent, name| {
-            parent.make_special(name, metadata::kind_of(node), device)?;
+            parent.make_special(name, Kind::of(node), device)?;
             self.disinherit(Subject::Named(parent, name))
         })
     }

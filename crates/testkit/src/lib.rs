@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`mod@bare_snapshot`] | a record of a snapshot of nothing |
 //! | [`mod@conformance`] | what every store must do |
 //! | [`recording`] | a store that remembers each call: economy tests |
 //! | [`faulty`] | a store that fails or lies when it is told to: damage tests |
@@ -19,6 +20,7 @@
 
 use std::io::Write as _;
 
+pub mod bare_snapshot;
 pub mod conformance;
 pub mod crash;
 pub mod evil;
@@ -32,6 +34,7 @@ pub mod spe;
 pub mod stepping;
 pub mod web;
 
+pub use bare_snapshot::bare_snapshot;
 pub use conformance::conformance;
 pub use crash::{CrashLog, Fate};
 pub use faulty::{Fault, Faulty};

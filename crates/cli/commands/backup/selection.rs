@@ -52,7 +52,7 @@ impl Selection {
         settings: &Settings,
     ) -> Result<Self> {
         let repository = settings.place.directory();
-        let roots = configuration.roots(instance, &Ours::of(&repository, &settings.state))?;
+        let roots = configuration.roots(instance, &Ours::of(Some(&repository), Some(&settings.state)))?;
         let (excludes, patterns) = excludes(&instance.exclude, args)?;
         let freezing = Some(&instance.freezing).filter(|freezing| freezing.freezer != FreezerConfig::None).cloned();
         Ok(Self { instance: instance.name.clone(), roots, excludes, patterns, freezing })

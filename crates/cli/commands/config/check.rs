@@ -54,9 +54,9 @@ fn document(error: &ConfigError) -> Value {
 
 /// Roots that no run would take, each as a run says it. One that is missing is only a warning.
 fn misplaced(configuration: &Configuration, global: &Global, world: &World) -> Result<Vec<ConfigError>> {
-    let settings = Settings::resolve(global, world)?;
-    let repository = settings.place.directory();
-    let ours = Ours::of(&repository, &settings.state);
+    // Without a home nobody knows where the default ones stand: then no root is in them.
+    let (repository, state) = Settings::places(global, world, configuration)?;
+    let ours = Ours::of(repository.as_deref(), state.as_deref());
     let refused = configuration.instances.iter().filter_map(|instance| {
         let error = configuration.roots(instance, &ours).err()?;
         let is_missing = instance.roots.iter().any(|root| root.at == error.at && !root.path.exists());

@@ -12,6 +12,9 @@ use crate::exit::{self, Code};
 impl Tasks<'_> {
     /// Practises the restore of an instance that is due; `None` if another run has done it meanwhile.
     pub fn due_drill(&self, item: &Item, archive: &Archive) -> Option<Done<'static>> {
+        if !archive.can_read() {
+            return Some(self.cannot(item));
+        }
         let instance = item.task.instance().and_then(|name| self.configuration.instance(name).ok())?;
         self.drill(instance, instance.drill.snapshot.into(), item.standing, archive, || self.was_done(item))
     }

@@ -10,6 +10,7 @@ use icecore_source::claim::{Claim, ClaimError, Use};
 use jiff::Timestamp;
 
 use super::hooks::{Facts, Hooked};
+use super::only_writes;
 use crate::args::{BackupArgs, CheckArgs, PruneArgs};
 use crate::commands::{backup, check, forget, prune};
 use crate::config::{Configuration, Instance};
@@ -42,6 +43,7 @@ pub(super) struct Doing {
     pub report: TaskReport,
     pub code: Code,
     begun: Instant,
+    is_skipped: bool,
 }
 
 impl Doing {
@@ -61,7 +63,7 @@ impl Doing {
             warnings: Vec::new(),
             work: None,
         };
-        Self { report, code: Code::Done, begun: Instant::now() }
+        Self { report, code: Code::Done, begun: Instant::now(), is_skipped: false }
     }
 
     /// Something failed; the first failure is the task's.
@@ -84,6 +86,7 @@ impl Doing {
     /// What is known so far.
     fn so_far(&mut self) -> &TaskReport {
         self.report.result = match self.code {
+            Code::Done if self.is_skipped => Outcome::Skipped,
             Code::Done => Outcome::Done,
             Code::Partial => Outcome::Partial,
             Code::Busy => Outcome::Busy,
@@ -182,6 +185,10 @@ impl Tasks<'_> {
     /// Forgets what the configuration does not keep of an instance.
     pub fn forget(&self, instance: &Instance, archive: &Archive) -> Done<'static> {
         let mut doing = Doing::begin(Task::Forget { instance: instance.name.clone() }, Standing::Asked);
+        if !archive.can_read() {
+            doing.failed(&only_writes::keep(instance, self.configuration));
+            return doing.end(None);
+        }
         match forget::by_configuration(instance, archive, self.show) {
             Ok((forgotten, kept)) => doing.report.work = Some(Work::Forget(Forgotten { forgotten, kept })),
             Err(error) => doing.failed(&exit::sort(&error)),
@@ -189,8 +196,27 @@ impl Tasks<'_> {
         doing.end(None)
     }
 
+    /// A task that takes a key that can read, where the host's can only write.
+    pub fn cannot(&self, item: &Item) -> Done<'static> {
+        let mut doing = Doing::begin(item.task.clone(), item.standing);
+        match self.configuration.asks_for(&item.task) {
+            Some(asked) => {
+                doing.failed(&only_writes::schedule(asked));
+                self.note(&mut doing, None);
+            }
+            None => {
+                doing.is_skipped = true;
+                doing.report.warnings.extend(only_writes::skip(&item.task, &self.records));
+            }
+        }
+        doing.end(None)
+    }
+
     /// Prunes or checks the repository; `None` if another run has done it meanwhile.
     pub fn care(&self, item: &Item, archive: &Archive) -> Option<Done<'static>> {
+        if !archive.can_read() {
+            return Some(self.cannot(item));
+        }
         let mut doing = Doing::begin(item.task.clone(), item.standing);
         let started = doing.report.started;
         let lock = self.lock(&item.task);

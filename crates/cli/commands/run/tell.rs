@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use icecore_service::report::{Work, Worth};
+use icecore_service::report::{Outcome, Work, Worth};
 use icecore_service::{Item, RunReport, Standing};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -46,6 +46,7 @@ fn why(item: &Item) -> String {
         Standing::Asked => format!("not due, but asked for{failed}"),
         Standing::Waits { until } => format!("due at {}{failed}", local(until)),
         Standing::Never => "only if it is named with --now".to_owned(),
+        Standing::Impossible => "not possible: the key of this host can only write".to_owned(),
     }
 }
 
@@ -57,6 +58,7 @@ fn document(item: &Item) -> Value {
             Standing::Asked => ("asked", None),
             Standing::Waits { until } => ("waits", Some(until)),
             Standing::Never => ("never", None),
+            Standing::Impossible => ("impossible", None),
         };
         fields.insert("schedule".to_owned(), item.schedule.to_string().into());
         fields.insert("now".to_owned(), item.standing.is_now().into());
@@ -146,6 +148,7 @@ pub fn table(report: &RunReport) -> Table {
                 let worth = if done.result == Worth::Failed { "tried" } else { done.result.word() };
                 format!("{} {worth}", human::bytes(done.bytes))
             }
+            None if task.result == Outcome::Skipped => "not possible with this key".to_owned(),
             None => String::new(),
         };
         table.row([

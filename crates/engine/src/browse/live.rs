@@ -137,7 +137,7 @@ impl Look<'_> {
     /// In what they differ; a sentence if that cannot be told.
     fn fields(&self, entry: &Entry, stat: &Stat) -> Result<std::result::Result<Vec<Field>, String>> {
         let meta = &entry.meta;
-        if kind(&entry.node) != stat.kind {
+        if Kind::of(&entry.node) != stat.kind {
             return Ok(Ok(vec![Field::Type]));
         }
         let unreadable = |error: &dyn std::error::Error| {
@@ -252,16 +252,4 @@ fn fill(live: &LiveFile, offset: u64, buffer: &mut [u8]) -> std::io::Result<bool
         }
     }
     Ok(true)
-}
-
-fn kind(node: &Node) -> Kind {
-    match node {
-        Node::Directory => Kind::Directory,
-        Node::File(_) => Kind::File,
-        Node::Symlink { .. } => Kind::Symlink,
-        Node::Fifo => Kind::Fifo,
-        Node::Socket => Kind::Socket,
-        Node::CharDevice { .. } => Kind::CharDevice,
-        Node::BlockDevice { .. } => Kind::BlockDevice,
-    }
 }

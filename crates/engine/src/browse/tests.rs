@@ -1,6 +1,4 @@
-use icecore_format::id::{ChunkId, SnapshotId};
-use icecore_format::manifest;
-use icecore_format::snapshot::{Root, Snapshot, Totals, Verdict};
+use icecore_testkit::bare_snapshot;
 
 use super::*;
 
@@ -8,33 +6,8 @@ use super::*;
 const DAY: i64 = 1_795_132_800;
 
 pub(crate) fn stored(id: &str, instance: &str, taken: i64) -> Stored {
-    let time = Timestamp { seconds: taken, nanos: 0 };
-    let snapshot = Snapshot {
-        instance: instance.to_owned(),
-        host: "host".to_owned(),
-        user: "user".to_owned(),
-        program: "test".to_owned(),
-        tags: Vec::new(),
-        roots: vec![Root { name: "base".to_owned(), path: b"/base".to_vec() }],
-        started: time,
-        taken: time,
-        finished: time,
-        manifest: manifest::Root { id: ChunkId::from_bytes([0; 20]), height: 0, entries: 0 },
-        parent: None,
-        users: Default::default(),
-        groups: Default::default(),
-        totals: Totals::default(),
-        verdict: Verdict::Stable,
-        receipt: None,
-        problems: Vec::new(),
-        problem_count: 0,
-        excludes: Vec::new(),
-        protected_until: None,
-        corrects: None,
-        origin: None,
-    };
-    let id: SnapshotId = format!("{id:0<64}").parse().unwrap();
-    Stored { id, snapshot, notes: Default::default() }
+    let id = format!("{id:0<64}").parse().unwrap();
+    Stored { id, snapshot: bare_snapshot(instance, taken), notes: Default::default() }
 }
 
 fn catalogue() -> Catalogue {

@@ -128,7 +128,7 @@ mod tests {
 
     fn snapshot(roots: &[(&str, &str)]) -> Snapshot {
         let root = |(name, path): &(&str, &str)| Root { name: (*name).to_owned(), path: path.as_bytes().to_vec() };
-        Snapshot { roots: roots.iter().map(root).collect(), ..super::super::tests::snapshot() }
+        Snapshot { roots: roots.iter().map(root).collect(), ..icecore_testkit::bare_snapshot("test", 0) }
     }
 
     fn found(

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use icecore_format::entry::{Entry, Timestamp};
-use icecore_format::id::ChunkId;
 use icecore_format::keys::Secret;
-use icecore_format::snapshot::{Snapshot, Totals, Verdict};
 use icecore_repo::Index;
 use icecore_source::{Root, Rules};
 use icecore_testkit::{Key, MemoryStore, Store};
@@ -100,35 +98,6 @@ impl Place {
         bytes[100] ^= 1;
         self.store.delete(&key).unwrap();
         self.store.put(&key, &[&bytes]).unwrap();
-    }
-}
-
-/// A record of nothing, for tests that need a part of it.
-pub(crate) fn snapshot() -> Snapshot {
-    let root = icecore_format::manifest::Root { id: ChunkId::from_bytes([0; 20]), height: 0, entries: 0 };
-    Snapshot {
-        instance: "test".to_owned(),
-        host: String::new(),
-        user: String::new(),
-        program: String::new(),
-        tags: Vec::new(),
-        roots: Vec::new(),
-        started: Timestamp::default(),
-        taken: Timestamp::default(),
-        finished: Timestamp::default(),
-        manifest: root,
-        parent: None,
-        users: Default::default(),
-        groups: Default::default(),
-        totals: Totals::default(),
-        verdict: Verdict::Stable,
-        receipt: None,
-        problems: Vec::new(),
-        problem_count: 0,
-        excludes: Vec::new(),
-        protected_until: None,
-        corrects: None,
-        origin: None,
     }
 }
 

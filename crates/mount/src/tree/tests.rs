@@ -1,36 +1,13 @@
-use icecore_engine::snapshot::{Root, Snapshot, Totals, Verdict};
+use icecore_engine::snapshot::Snapshot;
+use icecore_testkit::bare_snapshot;
 
 use super::*;
 
 fn stored(id: &str, instance: &str, taken: i64) -> Stored {
-    let time = Timestamp { seconds: taken, nanos: 0 };
-    let id: SnapshotId = format!("{id:0<64}").parse().unwrap();
+    // Of several with one id, the manifest tells which.
     let manifest = ManifestRoot { id: "00".repeat(20).parse().unwrap(), height: 0, entries: taken as u64 };
-    let snapshot = Snapshot {
-        instance: instance.to_owned(),
-        host: "host".to_owned(),
-        user: "user".to_owned(),
-        program: "test".to_owned(),
-        tags: Vec::new(),
-        roots: vec![Root { name: "base".to_owned(), path: b"/base".to_vec() }],
-        started: time,
-        taken: time,
-        finished: time,
-        manifest,
-        parent: None,
-        users: Default::default(),
-        groups: Default::default(),
-        totals: Totals::default(),
-        verdict: Verdict::Stable,
-        receipt: None,
-        problems: Vec::new(),
-        problem_count: 0,
-        excludes: Vec::new(),
-        protected_until: None,
-        corrects: None,
-        origin: None,
-    };
-    Stored { id, snapshot, notes: Default::default() }
+    let snapshot = Snapshot { manifest, ..bare_snapshot(instance, taken) };
+    Stored { id: format!("{id:0<64}").parse().unwrap(), snapshot, notes: Default::default() }
 }
 
 fn name(time: Timestamp) -> String {

@@ -1,5 +1,7 @@
 //! Few fragments, whatever happens: their number over years, what merging costs, what a new host reads.
 
+mod reading;
+
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
-use icecore_format::entry::{Entry, Meta, Node, PathBytes, Xattr};
+use icecore_format::entry::{Entry, Meta, PathBytes, Xattr};
 
 use super::{Owners, TargetFile};
 use crate::os::Subject;
@@ -78,7 +78,7 @@ pub fn finish_file(file: &TargetFile, entry: &Entry, owners: &Owners) -> Vec<Fau
 pub(super) fn apply(subject: Subject<'_>, entry: &Entry, owners: &Owners) -> Vec<Fault> {
     let mut faults = Faults { path: &entry.path, found: Vec::new() };
     let meta = &entry.meta;
-    let before = match subject.stat().and_then(|stat| expect_kind(stat, kind_of(&entry.node))) {
+    let before = match subject.stat().and_then(|stat| expect_kind(stat, Kind::of(&entry.node))) {
         Ok(stat) => stat,
         Err(error) => {
             faults.add(FaultKind::Entry, error);
@@ -153,19 +153,6 @@ fn set_xattrs(subject: Subject<'_>, meta: &Meta, before: &Stat, owners: &Owners,
         faults.check(FaultKind::Xattr(name.clone()), subject.remove_xattr(name));
     }
     true
-}
-
-/// What kind of thing a node is.
-pub(super) fn kind_of(node: &Node) -> Kind {
-    match node {
-        Node::Directory => Kind::Directory,
-        Node::File(_) => Kind::File,
-        Node::Symlink { .. } => Kind::Symlink,
-        Node::Fifo => Kind::Fifo,
-        Node::Socket => Kind::Socket,
-        Node::CharDevice { .. } => Kind::CharDevice,
-        Node::BlockDevice { .. } => Kind::BlockDevice,
-    }
 }
 
 fn expect_kind(stat: Stat, kind: Kind) -> io::Result<Stat> {

@@ -162,7 +162,7 @@ fn every_kind_gets_its_exact_metadata() {
 
     for Entry { path, meta, node, .. } in &entries {
         let stat = fixture.stat(path);
-        assert_eq!(stat.kind, metadata::kind_of(node), "{path:?}");
+        assert_eq!(stat.kind, Kind::of(node), "{path:?}");
         assert_eq!((stat.uid, stat.gid, stat.mtime), (meta.uid, meta.gid, meta.mtime), "{path:?}");
         let mode = if stat.kind == Kind::Symlink { 0o777 } else { meta.mode };
         assert_eq!(format!("{:o}", stat.mode), format!("{mode:o}"), "{path:?}");
@@ -377,7 +377,7 @@ fn what_the_target_passes_on_is_not_restored() {
     for entry in &entries {
         assert!(target.finish(&entry.path, entry, &Owners::numeric()).is_empty());
         let dir = Dir::open(&path).unwrap();
-        let kind = metadata::kind_of(&entry.node);
+        let kind = Kind::of(&entry.node);
         assert!(dir.xattrs(&entry.path, kind).unwrap().is_empty(), "{entry:?}");
         let stat = fs::symlink_metadata(path.join(OsStr::from_bytes(&entry.path))).unwrap();
         assert_eq!((stat.mode() & 0o7777, stat.gid()), (entry.meta.mode, entry.meta.gid), "{entry:?}");

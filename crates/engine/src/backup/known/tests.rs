@@ -5,13 +5,12 @@ use icecore_format::manifest::{ManifestWriter, PieceWriter};
 use icecore_format::snapshot::{Root, Snapshot};
 use icecore_repo::Session;
 use icecore_repo::prune::{PruneOptions, prune};
-use icecore_testkit::MemoryStore;
 use icecore_testkit::small_repository::{secret, small_repository};
+use icecore_testkit::{MemoryStore, bare_snapshot};
 use tempfile::TempDir;
 
 use super::{is_stored, pieces};
 use crate::Archive;
-use crate::restore::tests::snapshot;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp { seconds: 1_700_000_000 + seconds, nanos: 0 }
@@ -40,7 +39,7 @@ fn commit(archive: &Archive, files: &[&[u64]]) -> (Vec<Content>, Snapshot) {
     let manifest = manifest.finish(&mut writer).unwrap();
     writer.finish().unwrap();
     let roots = vec![Root { name: "root".to_owned(), path: b"/srv".to_vec() }];
-    let record = Snapshot { manifest, taken: at(0), roots, ..snapshot() };
+    let record = Snapshot { manifest, taken: at(0), roots, ..bare_snapshot("test", 0) };
     session.close().unwrap().commit(&record, &|| at(0)).unwrap();
     (contents, record)
 }

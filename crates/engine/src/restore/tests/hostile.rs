@@ -2,8 +2,11 @@
 
 use std::io::Read;
 
+use icecore_format::id::ChunkId;
 use icecore_format::manifest::{self, BlockSink};
+use icecore_format::snapshot::Snapshot;
 use icecore_repo::Session;
+use icecore_testkit::bare_snapshot;
 use icecore_testkit::evil::{EvilEntry, leaf};
 
 use super::*;
@@ -23,7 +26,7 @@ impl Place {
         let roots = vec![icecore_format::snapshot::Root { name: "live".into(), path: b"/nowhere".to_vec() }];
         Stored {
             id: icecore_format::id::SnapshotId::from_bytes([7; 32]),
-            snapshot: Snapshot { manifest: root, roots, ..snapshot() },
+            snapshot: Snapshot { manifest: root, roots, ..bare_snapshot("test", 0) },
             notes: Default::default(),
         }
     }
