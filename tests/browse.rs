@@ -1,6 +1,7 @@
 //! Looking at nights: `snapshots`, `ls`, `cat`, `find`, `history`, `diff`, `tag`, through the program.
 
 mod damage;
+mod live;
 mod transcripts;
 
 use std::fs::{self, File};

@@ -16,7 +16,7 @@ pub mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub use self::backup::{BackupArgs, Compression, InitArgs};
 pub use self::browse::{
@@ -59,7 +59,7 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The directory of the repository [env: ICECORE_REPOSITORY]
-    #[arg(long, short, global = true, value_name = "DIR")]
+    #[arg(long, short, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub repo: Option<OsString>,
     /// A file with the repository's password [env: ICECORE_PASSWORD_FILE, or the password itself: ICECORE_PASSWORD]
     #[arg(long, global = true, value_name = "FILE")]

@@ -8,6 +8,7 @@
 
 mod args;
 mod commands;
+mod complete;
 mod config;
 mod error;
 mod exit;
@@ -37,6 +38,14 @@ use crate::settings::{Manner, Settings};
 use crate::world::World;
 
 fn main() -> ExitCode {
+    match complete::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(unknown) => {
+            let _ = unknown.print();
+            return ExitCode::from(Code::Misuse as u8);
+        }
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(shown) => {

@@ -12,10 +12,11 @@ use std::sync::Arc;
 use icecore_engine::id::RepositoryId;
 use icecore_engine::keys::Secret;
 use icecore_engine::pace::Pace;
-use icecore_engine::{Archive, Error as EngineError, RepositoryError};
+use icecore_engine::{Archive, Error as EngineError, Progress, RepositoryError};
 use icecore_store::{LocalStore, Store};
 
 use crate::error::{Error, Result};
+use crate::output::progress;
 use crate::paced::PacedStore;
 use crate::password;
 use crate::settings::{PasswordSource, Place, Settings};
@@ -49,7 +50,13 @@ pub struct Opened {
 
 /// Opens the repository, which must be there.
 pub fn open(settings: &Settings) -> Result<Opened> {
-    open_with(settings, &secret(settings)?)
+    open_shown(settings, false)
+}
+
+/// The same, and shows on the way how far it is, if `show`: a new host has an index to make.
+pub fn open_shown(settings: &Settings, show: bool) -> Result<Opened> {
+    let secret = secret(settings)?;
+    progress::display(show, |progress| open_watched(settings, &secret, progress))
 }
 
 /// Gets the password of the repository, which must be there.
@@ -69,25 +76,29 @@ pub fn store(settings: &Settings) -> Result<Arc<dyn Store>> {
 
 /// Opens the repository with a password that is known.
 pub fn open_with(settings: &Settings, secret: &Secret) -> Result<Opened> {
+    open_watched(settings, secret, &Progress::default())
+}
+
+fn open_watched(settings: &Settings, secret: &Secret, progress: &Progress) -> Result<Opened> {
     let local = LocalStore::open(settings.place.directory())?;
     let rate = settings.configuration.as_ref().and_then(|configuration| configuration.limits.upload_rate);
     let store: Arc<dyn Store> = match rate {
         Some(rate) => Arc::new(PacedStore::new(local, Pace::new(rate))),
         None => Arc::new(local),
     };
-    let (archive, warnings) = Archive::open_at(store, secret, &settings.state, time::now())?;
+    let (archive, warnings) = Archive::open_watched(store, secret, &settings.state, time::now(), progress)?;
     Ok(Opened { archive, warnings })
 }
 
 /// Opens the repository; the embedded default is made if it is not there yet.
-pub fn open_or_create(settings: &Settings) -> Result<(Opened, Option<Created>)> {
-    let Place::Embedded { home } = &settings.place else { return Ok((open(settings)?, None)) };
+pub fn open_or_create(settings: &Settings, show: bool) -> Result<(Opened, Option<Created>)> {
+    let Place::Embedded { home } = &settings.place else { return Ok((open_shown(settings, show)?, None)) };
     let place = settings.place.directory();
     if is_repository(&place)? || has_lost_its_config(&place)? {
-        return Ok((open(settings)?, None));
+        return Ok((open_shown(settings, show)?, None));
     }
     let created = create_embedded(home, settings, None)?;
-    Ok((open(settings)?, Some(created)))
+    Ok((open_shown(settings, show)?, Some(created)))
 }
 
 /// Makes the embedded default, or goes on making it.
@@ -209,9 +220,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let settings = embedded(directory.path());
         assert!(matches!(open(&settings), Err(Error::NoRepository { embedded: true, .. })));
-        let (_, created) = open_or_create(&settings).unwrap();
+        let (_, created) = open_or_create(&settings, false).unwrap();
         assert!(created.unwrap().password_file.unwrap().is_file());
-        let (_, created) = open_or_create(&settings).unwrap();
+        let (_, created) = open_or_create(&settings, false).unwrap();
         assert_eq!(created, None);
     }
 
@@ -223,7 +234,7 @@ mod tests {
         make_private_directory(home).unwrap();
         let secret = password::generate(&home.join("password")).unwrap();
         fs::create_dir_all(home.join("repository/keys")).unwrap();
-        assert!(open_or_create(&settings).unwrap().1.is_some());
+        assert!(open_or_create(&settings, false).unwrap().1.is_some());
         assert_eq!(password::read(&home.join("password")).unwrap().expose(), secret.expose());
     }
 
@@ -231,10 +242,10 @@ mod tests {
     fn a_lost_password_file_is_named_and_not_made_anew() {
         let directory = tempfile::tempdir().unwrap();
         let settings = embedded(directory.path());
-        open_or_create(&settings).unwrap();
+        open_or_create(&settings, false).unwrap();
         let file = directory.path().join("data/icecore/password");
         fs::remove_file(&file).unwrap();
-        assert!(matches!(open_or_create(&settings), Err(Error::PasswordFileMissing { .. })));
+        assert!(matches!(open_or_create(&settings, false), Err(Error::PasswordFileMissing { .. })));
         assert!(!file.exists());
     }
 

@@ -15,8 +15,8 @@ pub fn tell_in(utc: bool) {
     let _ = ZONE.set(if utc { TimeZone::UTC } else { TimeZone::system() });
 }
 
-fn told() -> TimeZone {
-    ZONE.get_or_init(TimeZone::system).clone()
+fn told() -> &'static TimeZone {
+    ZONE.get_or_init(TimeZone::system)
 }
 
 /// The time now.
@@ -27,12 +27,12 @@ pub fn now() -> Timestamp {
 /// Reads a time: a date (its end is meant, so that a snapshot of that day counts), a date and a time in the local zone, or
 /// RFC 3339 with an offset.
 pub fn parse(text: &str) -> Option<Timestamp> {
-    parse_in(text, &told(), civil::Time::MAX)
+    parse_in(text, told(), civil::Time::MAX)
 }
 
 /// The same, where a date means its beginning.
 pub fn parse_start(text: &str) -> Option<Timestamp> {
-    parse_in(text, &told(), civil::Time::MIN)
+    parse_in(text, told(), civil::Time::MIN)
 }
 
 /// The zone in which days and weeks begin.
@@ -56,7 +56,7 @@ fn parse_in(text: &str, zone: &TimeZone, of_date: civil::Time) -> Option<Timesta
 
 /// A time as people read it: local, to the second.
 pub fn local(time: Timestamp) -> String {
-    local_in(time, &told())
+    local_in(time, told())
 }
 
 /// A time as a name of a file: local, to the second.
@@ -73,7 +73,14 @@ pub fn milliseconds_between(earlier: Timestamp, later: Timestamp) -> i64 {
 
 fn local_in(time: Timestamp, zone: &TimeZone) -> String {
     match to_jiff(time) {
-        Some(instant) => instant.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Some(instant) => {
+            let local = zone.to_datetime(instant);
+            // Lists have one for each line, and a format that is read each time costs more than what it formats.
+            let (date, clock) = (local.date(), local.time());
+            let (year, month, day) = (date.year(), date.month(), date.day());
+            let (hour, minute, second) = (clock.hour(), clock.minute(), clock.second());
+            format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+        }
         None => format!("@{}", time.seconds),
     }
 }

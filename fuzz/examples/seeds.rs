@@ -267,6 +267,8 @@ fn records() {
         protected_until: Some(TIME),
         corrects: None,
         origin: None,
+        exclude_caches: false,
+        one_file_system: false,
     };
     save("snapshot", "full", &snapshot.encode().expect("a valid record"));
     let least = Snapshot { receipt: None, parent: None, problems: Vec::new(), problem_count: 0, ..snapshot };

@@ -102,6 +102,8 @@ fn plant(leaf: &[u8], entries: u64) -> Stored {
         protected_until: None,
         corrects: None,
         origin: None,
+        exclude_caches: false,
+        one_file_system: false,
     };
     Stored { id: SnapshotId::from_bytes([7; 32]), snapshot, notes: Default::default() }
 }

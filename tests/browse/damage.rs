@@ -1,11 +1,12 @@
 //! What browsing reads, and what it says of a repository that has lost something.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use super::{Nights, packs, put};
-use crate::common::{args, settle};
+use crate::common::{Home, args, settle};
 
 /// Everything that looks at manifests.
 const LOOKS: [&[&str]; 6] = [
@@ -91,6 +92,89 @@ fn a_lost_manifest_is_told_and_nothing_is_called_removed() {
     assert_eq!((file["nights_unknown"].as_u64(), file["versions"].as_array().unwrap().len()), (Some(1), 2));
     assert_eq!(file["versions"][1]["nights"], 1);
     nights.home.run(["history", "wiki:a.txt"]).expect(3).said(&["cannot be told"]);
+}
+
+/// Two nights of so many files in one directory that their manifest has many leaves; the second changed one file in the middle,
+/// and what both nights share is lost.
+fn mostly_lost() -> (Home, PathBuf) {
+    const FILES: u32 = 3_000;
+    let home = Home::with_repository();
+    let live = home.make_dir("live");
+    (0..FILES).for_each(|number| put(&live.join(format!("dir/{number:05}")), b"same", 1));
+    settle();
+    home.backup(&live, &["--name", "wiki"]);
+    put(&live.join("dir/01500"), b"changed", 2);
+    settle();
+    let known = packs(&home, 2);
+    home.backup(&live, &["--name", "wiki"]);
+    known.iter().for_each(|pack| fs::remove_file(pack).unwrap());
+    (home, live)
+}
+
+/// The entries that sentences say cannot be told.
+fn untold(sentences: &Value) -> u64 {
+    let number = |sentence: &Value| -> u64 {
+        let sentence = sentence.as_str().unwrap();
+        let words: Vec<_> = sentence.split(' ').collect();
+        let at = words.iter().position(|word| word.starts_with("entries")).unwrap_or_else(|| panic!("{sentence}"));
+        words[at - 1].parse().unwrap()
+    };
+    sentences.as_array().unwrap().iter().map(number).sum()
+}
+
+#[test]
+fn every_loss_is_told_and_what_is_left_is_shown() {
+    let (home, _live) = mostly_lost();
+    let entries = home.json(["show", "wiki"])["snapshot"]["totals"]["entries"].as_u64().unwrap();
+    let list = home.run(["ls", "-R", "wiki", "--json"]).expect(3).json();
+    let shown = list["entries"].as_array().unwrap();
+    assert!(shown.iter().any(|entry| entry["path"] == "dir/01500"), "{list:#}");
+    assert!(list["damaged"].as_array().unwrap().len() > 2 && list["complete"] == false, "{list:#}");
+    // The top entry is not in the list; it is in the block that is lost first.
+    assert_eq!(shown.len() as u64 + untold(&list["damaged"]), entries);
+    home.run(["ls", "wiki:dir"]).expect(3).said(&["cannot be told", "from \"dir/"]);
+    // What is asked for is whole, whatever is lost elsewhere.
+    let one = home.ok(["ls", "wiki:dir/01500"]);
+    assert_eq!((one.out().as_str(), one.err().as_str()), ("dir/01500\n", ""));
+    assert_eq!(home.ok(["cat", "wiki:dir/01500"]).out(), "changed");
+    home.ok(["history", "wiki:dir/01500", "--last", "1"]);
+
+    let found = home.run(["find", "0150*", "--snapshot", "wiki", "--json"]).expect(3).json();
+    assert!(found["files"].as_array().unwrap().iter().any(|file| file["path"] == "dir/01500"));
+    assert_eq!(found["damaged"], list["damaged"]);
+    for line in [["cat", "wiki:dir/00001"], ["ls", "wiki:dir/00001"], ["history", "wiki:dir/00001"]] {
+        let lost = home.run(line).expect(3);
+        assert_eq!(lost.out(), "", "{lost}");
+    }
+    home.run(["cat", "wiki:dir/00001"]).expect(3).said(&["nothing was printed", "manifest"]);
+    home.run(["ls", "wiki:nowhere"]).expect(3);
+    // Of the first night nothing is left, not even what it shares: that is one more loss, and nothing is called added.
+    let diff = home.run(["diff", "wiki~1", "wiki", "--json"]).expect(3).json();
+    let losses = |document: &Value| document["damaged"].as_array().unwrap().len();
+    assert_eq!((losses(&diff), &diff["stat"]["added"]), (losses(&list) + 1, &0.into()));
+    let live = home.run(["diff", "wiki", "--live", "--json"]).expect(3).json();
+    assert_eq!((&live["stat"]["added"], &live["stat"]["removed"]), (&0.into(), &0.into()), "{live:#}");
+    assert_eq!(untold(&live["damaged"]), untold(&list["damaged"]));
+}
+
+#[test]
+fn tags_that_may_be_missing_are_told() {
+    let nights = Nights::new();
+    nights.home.ok(["tag", "wiki", "--add", "release"]);
+    nights.home.ok(["snapshots"]);
+    let annotation = nights.home.objects("annotations").remove(0);
+    let mut bytes = fs::read(&annotation).unwrap();
+    bytes[70] ^= 1;
+    fs::write(&annotation, bytes).unwrap();
+    let whole = nights.home.json(["snapshots"]);
+    assert_eq!(whole["unclear"].as_array().unwrap().len(), 0, "this host has read it when it was whole");
+    fs::remove_dir_all(nights.home.path("home/.local/state/icecore")).unwrap();
+    let damaged = nights.home.run(["snapshots", "--json"]).expect(3);
+    let document = damaged.clone().said(&["tags may be missing"]).json();
+    assert_eq!(
+        (document["unclear"].as_array().unwrap().len(), document["snapshots"].as_array().unwrap().len()),
+        (1, 4)
+    );
 }
 
 #[test]

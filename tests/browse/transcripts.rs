@@ -101,6 +101,13 @@ NOW 1 night in ID directory changed NOW
 $ icecore find --size +100K --newer 2026-01-02 --older 2026-01-06
 wiki:large.bin
 NOW to NOW 4 nights in ID 293 KiB changed 2026-01-05 00:00 ID
+$ icecore find '!*.md' '!large.bin' '!docs' '!link'
+wiki:a.txt
+NOW to NOW 2 nights in ID 4 B changed 2026-01-02 00:00 ID
+NOW to NOW 2 nights in ID 5 B changed 2026-01-06 00:00 ID
+$ icecore find ''
+icecore: \"\" matches nothing: without a pattern, everything is found
+[2]
 $ icecore find nowhere
 nothing was found in 4 snapshots
 $ icecore find --path docs --older 2026-01-04
@@ -129,6 +136,9 @@ icecore: none of 4 nights of wiki holds \"nowhere\"; `icecore find 'nowhere' -i 
 $ icecore history wiki
 icecore: \"wiki\" names no file: expected NAME:PATH, as in wiki:config.php
 [2]
+$ icecore history wiki~1:a.txt
+icecore: \"wiki~1\" names a single snapshot, and history looks at a whole series: `icecore history 'wiki:a.txt'`
+[1]
 $ icecore history site:a.txt
 icecore: no series is called \"site\"; there are wiki
 [1]
@@ -203,6 +213,13 @@ id instance taken entries size added verdict window tags
 ID wiki NOW … stable - release
 $ icecore snapshots --since 2040-01-01
 no snapshot of that time; the first is ID, taken NOW, the last ID, taken NOW
+$ icecore snapshots --tag relaese
+no snapshot has such a tag; there are first, release
+$ icecore snapshots --verdict fuzzy
+none of 4 snapshots has such a verdict
+$ icecore show wiki~9
+icecore: wiki has 4 snapshot(s), so there is no wiki~9; the first is wiki~3, ID, taken NOW UTC
+[1]
 $ icecore snapshots -i site
 icecore: no series is called \"site\"; there are wiki
 [1]

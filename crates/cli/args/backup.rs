@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::values::{tag, threads};
+use crate::complete;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -34,19 +35,20 @@ pub struct BackupArgs {
     #[arg(required_unless_present_any = ["instances", "all"], value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Configured instances to back up, each frozen as the configuration says
-    #[arg(long = "instance", short, value_name = "NAME", num_args = 1.., conflicts_with_all = ["paths", "name"])]
+    #[arg(long = "instance", short, value_name = "NAME", num_args = 1.., add = complete::instances())]
+    #[arg(conflicts_with_all = ["paths", "name"])]
     pub instances: Vec<String>,
     /// Back up all configured instances
     #[arg(long, conflicts_with_all = ["paths", "name", "instances"])]
     pub all: bool,
     /// What the series of snapshots is called, instead of its paths
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = complete::series())]
     pub name: Option<String>,
     /// The host to record, instead of this one
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
     /// A tag to record; may be given several times
-    #[arg(long = "tag", value_name = "TEXT", value_parser = tag)]
+    #[arg(long = "tag", value_name = "TEXT", value_parser = tag, add = complete::tags())]
     pub tags: Vec<String>,
     /// A pattern to leave out, as in .gitignore; may be given several times
     #[arg(long = "exclude", value_name = "PATTERN")]

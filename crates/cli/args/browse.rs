@@ -7,18 +7,19 @@ use clap::{Args, ValueEnum};
 use icecore_engine::snapshot::{Snapshot, Verdict};
 
 use super::values::{root, threads};
+use crate::complete;
 
 /// Which snapshots are meant, whenever they were taken.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SeriesFilter {
     /// Only those of this series; may be given several times
-    #[arg(long = "instance", short, value_name = "NAME")]
+    #[arg(long = "instance", short, value_name = "NAME", add = complete::series())]
     pub instances: Vec<String>,
     /// Only those of this host
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
     /// Only those with this tag; may be given several times, and then any of them counts
-    #[arg(long = "tag", value_name = "TEXT")]
+    #[arg(long = "tag", value_name = "TEXT", add = complete::tags())]
     pub tags: Vec<String>,
 }
 
@@ -105,7 +106,7 @@ Examples:
   icecore show 3f2a9c1e")]
 pub struct ShowArgs {
     /// Which snapshot: an id's first digits, latest, NAME, NAME~N or NAME@TIME
-    #[arg(value_name = "SNAP")]
+    #[arg(value_name = "SNAP", add = complete::snapshots())]
     pub snapshot: String,
 }
 
@@ -118,7 +119,7 @@ Examples:
   icecore ls -R \"wiki@2026-11-20 02:00\"")]
 pub struct LsArgs {
     /// Which snapshot, and which directory or file of it
-    #[arg(value_name = "SNAP[:PATH]")]
+    #[arg(value_name = "SNAP[:PATH]", add = complete::snapshots())]
     pub target: OsString,
     /// Show permissions, owner, size and time too
     #[arg(long, short)]
@@ -142,18 +143,19 @@ Examples:
   icecore cat \"cust01@2026-11-20:Data/log.txt\" | less")]
 pub struct CatArgs {
     /// Which file of which snapshot
-    #[arg(value_name = "SNAP:PATH")]
+    #[arg(value_name = "SNAP:PATH", add = complete::snapshots())]
     pub target: OsString,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A pattern without a slash is compared with names, one with a slash with whole paths, as in .gitignore: * and ? stay within a
-name, ** goes across. Blocks that many nights share are read once, so all nights cost little more than one.
+name, ** goes across, and ! in front takes back what the patterns before it have found (\\! is a name that begins so). Blocks that many nights share are read once, so all nights cost little more than one.
 
 Examples:
   icecore find invoice-4711.pdf                    in all snapshots
   icecore find '*.fdb' -i cust01 --size +1G        large ones, of one series
+  icecore find '!*.jpg' --newer 2026-11-01         everything but these
   icecore find 'uploads/**/*.png' --newer 2026-11-01 --last 7
   icecore find --regex '(?i)\\.docx?$' --path Data/2018
   icecore find --type l --snapshot latest          symbolic links of one snapshot")]
@@ -183,7 +185,8 @@ pub struct FindArgs {
     #[arg(long = "type", value_name = "KIND")]
     pub kinds: Vec<KindArg>,
     /// Only in this snapshot (SNAP); may be given several times
-    #[arg(long = "snapshot", value_name = "SNAP", conflicts_with_all = ["instances", "host", "tags", "since", "until", "last"])]
+    #[arg(long = "snapshot", value_name = "SNAP", add = complete::snapshots())]
+    #[arg(conflicts_with_all = ["instances", "host", "tags", "since", "until", "last"])]
     pub snapshots: Vec<String>,
     #[command(flatten)]
     pub filter: SnapshotFilter,
@@ -212,11 +215,11 @@ Examples:
   icecore diff wiki --live --root data=/mnt/moved  one of them stands elsewhere now")]
 pub struct DiffArgs {
     /// The earlier snapshot
-    #[arg(value_name = "SNAP")]
+    #[arg(value_name = "SNAP", add = complete::snapshots())]
     pub before: String,
     /// The later snapshot
-    #[arg(value_name = "SNAP", required_unless_present = "live")]
-    pub after: Option<String>,
+    #[arg(value_name = "SNAP", required_unless_present = "live", add = complete::snapshots())]
+    pub after: Option<OsString>,
     /// Only at this path and below it
     #[arg(value_name = "PATH")]
     pub path: Option<OsString>,
@@ -249,7 +252,7 @@ Examples:
   icecore history cust01:Data/2018-11/store.fdb --since 2026-10-01")]
 pub struct HistoryArgs {
     /// Which file of which series
-    #[arg(value_name = "NAME:PATH")]
+    #[arg(value_name = "NAME:PATH", add = complete::series())]
     pub target: OsString,
     #[command(flatten)]
     pub times: TimeFilter,
@@ -265,16 +268,16 @@ Examples:
   icecore tag latest --set monthly                 this tag and no other")]
 pub struct TagArgs {
     /// Which snapshots: ids' first digits, latest, NAME, NAME~N or NAME@TIME
-    #[arg(value_name = "SNAP", required = true)]
+    #[arg(value_name = "SNAP", required = true, add = complete::snapshots())]
     pub snapshots: Vec<String>,
     /// Add this tag; may be given several times
-    #[arg(long, value_name = "TAG")]
+    #[arg(long, value_name = "TAG", add = complete::tags())]
     pub add: Vec<String>,
     /// Remove this tag; may be given several times
-    #[arg(long, value_name = "TAG")]
+    #[arg(long, value_name = "TAG", add = complete::tags())]
     pub remove: Vec<String>,
     /// Leave this tag alone of all; may be given several times
-    #[arg(long, value_name = "TAG", conflicts_with_all = ["add", "remove", "clear"])]
+    #[arg(long, value_name = "TAG", conflicts_with_all = ["add", "remove", "clear"], add = complete::tags())]
     pub set: Vec<String>,
     /// Remove every tag
     #[arg(long, conflicts_with = "remove")]

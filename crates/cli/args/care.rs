@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use icecore_engine::prune::MaxUnused;
 
 use super::values::{max_unused, percent, size, threads, time_limit};
 use super::{Compression, SeriesFilter};
+use crate::complete;
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "\
@@ -22,7 +23,7 @@ Examples:
   icecore forget                                   what the configuration says")]
 pub struct ForgetArgs {
     /// Snapshots to forget: ids' first digits, latest, NAME, NAME~N or NAME@TIME
-    #[arg(value_name = "SNAP", conflicts_with_all = CHOICES)]
+    #[arg(value_name = "SNAP", conflicts_with_all = CHOICES, add = complete::snapshots())]
     pub snapshots: Vec<String>,
     #[command(flatten)]
     pub filter: SeriesFilter,
@@ -48,7 +49,7 @@ pub struct ForgetArgs {
     #[arg(long, value_name = "TIME")]
     pub keep_within: Option<String>,
     /// Keep what has this tag; may be given several times
-    #[arg(long = "keep-tag", value_name = "TEXT")]
+    #[arg(long = "keep-tag", value_name = "TEXT", add = complete::tags())]
     pub keep_tags: Vec<String>,
     /// Forget an instance's last application-consistent snapshot too
     #[arg(long)]
@@ -170,10 +171,10 @@ Examples:
   icecore copy --to /mnt/usb/icecore --to-password-file ~/usb.key -i wiki --tag monthly")]
 pub struct CopyArgs {
     /// Snapshots to copy: ids' first digits, latest, NAME, NAME~N or NAME@TIME; all if none is named
-    #[arg(value_name = "SNAP", conflicts_with_all = ["instances", "host", "tags"])]
+    #[arg(value_name = "SNAP", conflicts_with_all = ["instances", "host", "tags"], add = complete::snapshots())]
     pub snapshots: Vec<String>,
     /// The directory of the other repository
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub to: OsString,
     /// A file with the other repository's password; it is asked for if not given
     #[arg(long, value_name = "FILE")]
@@ -200,6 +201,6 @@ Examples:
   icecore stats --instance wiki --json")]
 pub struct StatsArgs {
     /// Only the snapshots of this series; may be given several times
-    #[arg(long = "instance", short, value_name = "NAME")]
+    #[arg(long = "instance", short, value_name = "NAME", add = complete::series())]
     pub instances: Vec<String>,
 }

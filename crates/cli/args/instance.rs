@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::values::threads;
+use crate::complete;
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = INSTANCE_HELP)]
@@ -58,7 +59,7 @@ Examples:
   icecore instance status cust01 --json")]
 pub struct InstanceStatusArgs {
     /// Which instances
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = complete::instances())]
     pub names: Vec<String>,
 }
 
@@ -68,7 +69,7 @@ Example:
   icecore instance thaw cust01     that it was not frozen is no error")]
 pub struct InstanceThawArgs {
     /// Which instance
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = complete::instances())]
     pub name: String,
 }
 
@@ -78,7 +79,7 @@ Example:
   icecore instance test-freeze cust01     tells how long a real night would freeze it")]
 pub struct TestFreezeArgs {
     /// Which instance
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = complete::instances())]
     pub name: String,
     /// Threads that list; as many as there are processors if not given
     #[arg(long, value_name = "N", value_parser = threads)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::values::{size, time_limit};
+use crate::complete;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -30,10 +31,10 @@ pub struct MountArgs {
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
     /// Only the content of this snapshot, at the top: an id's first digits, latest, NAME, NAME~N or NAME@TIME
-    #[arg(long, value_name = "SNAP")]
+    #[arg(long, value_name = "SNAP", add = complete::snapshots())]
     pub snapshot: Option<String>,
     /// Only the snapshots of this series
-    #[arg(long, short, value_name = "NAME", conflicts_with = "snapshot")]
+    #[arg(long, short, value_name = "NAME", conflicts_with = "snapshot", add = complete::series())]
     pub instance: Option<String>,
     /// Let other users look too, as far as recorded modes and ACLs let them
     #[arg(long)]

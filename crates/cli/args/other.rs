@@ -56,7 +56,12 @@ pub struct GuardianArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+The script asks icecore itself at each completion, also for series, snapshots, tags and configured instances: as far as this host
+knows them. No password is needed, and nothing is changed.
+
+Examples:
+  source <(icecore completions bash)               in ~/.bashrc; zsh: the same in ~/.zshrc
+  icecore completions fish | source                in ~/.config/fish/config.fish
   icecore completions bash > ~/.local/share/bash-completion/completions/icecore")]
 pub struct CompletionsArgs {
     /// Which shell

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::values::{root, threads};
+use crate::complete;
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "\
@@ -28,7 +29,7 @@ A restore into the directories of a configured instance is refused while its app
 it before, and starts it when everything stands. If anything fails it is left stopped; the same command goes on.")]
 pub struct RestoreArgs {
     /// Which snapshot, and which directory or file of it
-    #[arg(value_name = "SNAP[:PATH]", required_unless_present = "drop_old")]
+    #[arg(value_name = "SNAP[:PATH]", required_unless_present = "drop_old", add = complete::snapshots())]
     pub target: Option<OsString>,
     /// A new or empty directory to write to; with --in-place or --exchange, the one to change
     #[arg(long, value_name = "DIR", required_unless_present_any = ["in_place", "exchange", "roots", "drop_old", "into_new_instance"])]

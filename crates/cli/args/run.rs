@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::complete;
+
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "\
 What is due is told by the schedules of the configuration, the snapshots, and what the state
@@ -16,7 +18,7 @@ Examples:
   icecore run --now -i wiki        the backup of one instance, with its hooks and its `keep`")]
 pub struct RunArgs {
     /// Only the backups of these instances, with what follows them
-    #[arg(long = "instance", short, value_name = "NAME", num_args = 1..)]
+    #[arg(long = "instance", short, value_name = "NAME", num_args = 1.., add = complete::instances())]
     pub instances: Vec<String>,
     /// Also what is not due
     #[arg(long)]

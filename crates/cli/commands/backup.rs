@@ -60,7 +60,7 @@ pub fn run(args: &BackupArgs, settings: &Settings, output: &mut Output) -> Resul
 
 /// Opens the repository, or makes the default one, and says so.
 fn open(settings: &Settings, output: &Output) -> Result<(Opened, Option<Created>)> {
-    let (opened, created) = repository::open_or_create(settings)?;
+    let (opened, created) = repository::open_or_create(settings, output.manner().progress)?;
     if let Some(created) = &created {
         output.always(format_args!("no repository is configured: created one in {}", created.place.display()));
         init::advise(created, output);

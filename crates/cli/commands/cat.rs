@@ -28,7 +28,9 @@ pub fn run(args: &CatArgs, settings: &Settings, output: &mut Output) -> Result<C
     let to_terminal = output.manner().terminal;
     let (mut refused, mut last) = (false, 0);
     let mut failed: Option<io::Error> = None;
-    let printed = progress::attend(false, |progress| {
+    // The bytes themselves show how far it has come where somebody sees them.
+    let show = output.manner().progress && !to_terminal;
+    let printed = progress::attend(show, |progress| {
         browse::cat(&opened.archive, stored, &path, progress, &mut |bytes| {
             // Bytes of others could make a terminal do what its owner does not want.
             refused = to_terminal && bytes.iter().any(|byte| controls(std::mem::replace(&mut last, *byte), *byte));
@@ -48,9 +50,13 @@ pub fn run(args: &CatArgs, settings: &Settings, output: &mut Output) -> Result<C
         (None, Err(error)) => Err(error.into()),
         (None, Ok(printed)) => {
             if let Some(lost) = &printed.lost {
-                let (bytes, size) = (human::count(printed.bytes), human::count(printed.size));
+                let bytes = human::count(printed.bytes);
+                let told = match printed.size {
+                    Some(size) => format!("only the first {bytes} of {} bytes were printed", human::count(size)),
+                    None => "nothing was printed".to_owned(),
+                };
                 output.warn(format_args!(
-                    "{}: only the first {bytes} of {size} bytes were printed: {}; `icecore history` shows other nights",
+                    "{}: {told}: {}; `icecore history` shows other nights",
                     human::path(&path),
                     human::printable(lost)
                 ));

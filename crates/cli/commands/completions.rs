@@ -2,18 +2,17 @@
 
 use std::io::Write;
 
-use clap::CommandFactory;
 use serde_json::json;
 
-use crate::args::{Cli, CompletionsArgs};
+use crate::args::CompletionsArgs;
+use crate::complete;
 use crate::error::Result;
 use crate::exit::Code;
 use crate::output::Output;
 
 /// Runs the command.
 pub fn run(args: &CompletionsArgs, output: &mut Output) -> Result<Code> {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "icecore", &mut script);
+    let script = complete::script(&args.shell.to_string())?;
     if output.manner().json {
         output.document(json!({ "shell": args.shell.to_string(), "script": String::from_utf8_lossy(&script) }))?;
     } else {

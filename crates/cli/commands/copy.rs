@@ -100,7 +100,9 @@ fn open_target(args: &CopyArgs, settings: &Settings, output: &Output) -> Result<
         secret => secret?,
     };
     let store: Arc<dyn Store> = Arc::new(LocalStore::open(target.place.directory())?);
-    let (archive, warnings) = Archive::open_at(store, &secret, &target.state, time::now())?;
+    let (archive, warnings) = progress::display(output.manner().progress, |progress| {
+        Archive::open_watched(store, &secret, &target.state, time::now(), progress)
+    })?;
     warnings.iter().for_each(|warning| output.warn(warning));
     Ok(archive)
 }

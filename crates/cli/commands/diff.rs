@@ -31,18 +31,19 @@ pub fn run(args: &DiffArgs, settings: &Settings, output: &mut Output) -> Result<
     let quiet = args.stat && !output.manner().json;
     let colour = output.manner().colour;
     let mut report = Report { args, quiet, colour, stat: Sum::default(), stream: Stream::new(output, "changes") };
+    let show = report.stream.shows_progress();
     let compared = if args.live {
-        let path = browse::clean(args.after.as_deref().unwrap_or_default().as_bytes());
+        let path = browse::clean(args.after.as_deref().unwrap_or_default().as_encoded_bytes());
         let job = live_job(args, before, settings, archive)?;
         tail.insert("after".to_owned(), Value::Null);
-        progress::attend(false, |progress| {
+        progress::attend(show, |progress| {
             browse::diff_live(archive, before, &path, job, progress, &mut |met| report.live(met))
         })?
     } else {
-        let after = find(&catalogue, args.after.as_deref().unwrap_or_default())?;
+        let after = find(&catalogue, &args.after.as_deref().unwrap_or_default().to_string_lossy())?;
         let path = args.path.as_ref().map_or(Vec::new(), |path| browse::clean(path.as_encoded_bytes()));
         tail.insert("after".to_owned(), after.id.to_string().into());
-        progress::attend(false, |progress| {
+        progress::attend(show, |progress| {
             browse::diff(archive, before, after, &path, progress, &mut |met| report.stored(met))
         })?
     };

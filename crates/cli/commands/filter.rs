@@ -1,11 +1,12 @@
 //! Which snapshots a command means, by the options that several commands have.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use icecore_engine::{Catalogue, Error as EngineError, Stored};
 
-use crate::args::SnapshotFilter;
+use crate::args::{SeriesFilter, SnapshotFilter};
 use crate::error::{Error, Result};
+use crate::output::human;
 use crate::time;
 
 /// The snapshots that the options mean, the oldest first.
@@ -53,11 +54,32 @@ pub fn nothing(filter: &SnapshotFilter, catalogue: &Catalogue) -> String {
     let whenever = SnapshotFilter { series: filter.series.clone(), ..SnapshotFilter::default() };
     let all = chosen(&whenever, catalogue).unwrap_or_default();
     let (Some(first), Some(last)) = (all.first(), all.last()) else {
-        return if catalogue.snapshots.is_empty() { "there is no snapshot yet" } else { "no snapshot is meant" }
-            .to_owned();
+        return none(filter, catalogue);
     };
     let tell = |stored: &Stored| format!("{}, taken {}", stored.id.short(), time::local(stored.snapshot.taken));
     format!("no snapshot of that time; the first is {}, the last {}", tell(first), tell(last))
+}
+
+/// The same where it is not the time.
+fn none(filter: &SnapshotFilter, catalogue: &Catalogue) -> String {
+    let of_series = SeriesFilter { instances: filter.series.instances.clone(), ..SeriesFilter::default() };
+    let of_host = SeriesFilter { host: filter.series.host.clone(), ..of_series.clone() };
+    let listed = |words: BTreeSet<&str>| words.into_iter().map(human::printable).collect::<Vec<_>>().join(", ");
+    let those = |filter: &SeriesFilter| -> Vec<&Stored> {
+        catalogue.snapshots.iter().filter(|stored| filter.passes(&stored.snapshot)).collect()
+    };
+    let (all, of_host) = (those(&of_series), those(&of_host));
+    if all.is_empty() {
+        "there is no snapshot yet".to_owned()
+    } else if of_host.is_empty() {
+        let hosts = all.iter().map(|stored| stored.snapshot.host.as_str()).collect();
+        format!("no snapshot is of that host; there are those of {}", listed(hosts))
+    } else {
+        let tags: BTreeSet<&str> =
+            of_host.iter().flat_map(|stored| &stored.snapshot.tags).map(String::as_str).collect();
+        let there = if tags.is_empty() { "there are none".to_owned() } else { format!("there are {}", listed(tags)) };
+        format!("no snapshot has such a tag; {there}")
+    }
 }
 
 /// Reads a time that stands behind an option.

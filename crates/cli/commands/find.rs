@@ -8,7 +8,8 @@ use regex::bytes::{RegexSet, RegexSetBuilder};
 use serde_json::{Map, json};
 
 use super::filter::{self, chosen, moment};
-use super::{catalogue, find as select, open, versions};
+use super::versions::{self, Nights};
+use super::{catalogue, find as select, open};
 use crate::args::{FindArgs, KindArg, values};
 use crate::error::{Error, Result};
 use crate::exit::Code;
@@ -31,24 +32,21 @@ pub fn run(args: &FindArgs, settings: &Settings, output: &mut Output) -> Result<
     let base = args.path.as_ref().map_or(Vec::new(), |path| browse::clean(path.as_encoded_bytes()));
     let mut stream = Stream::new(output, "files");
     stream.miss(&catalogue.damaged);
-    let searched = progress::attend(false, |progress| {
+    let searched = progress::attend(stream.shows_progress(), |progress| {
         all.iter().try_for_each(|series| {
-            browse::walk(&opened.archive, &series.nights, Scope::Beneath(&base), progress, &mut |met| match met {
+            let (scope, is_wanted) =
+                (Scope::Beneath(&base), |entry: &Entry| wanted.admits(entry) && wanted.names(entry));
+            let nights = Nights::of(series);
+            browse::walk(&opened.archive, &series.nights, scope, &is_wanted, progress, &mut |met| match met {
                 Met::Lost(_, sentence) => {
                     stream.lose(&sentence);
                     Ok(())
                 }
-                Met::Path(step)
-                    if wanted.names(step.path(), step.versions.iter().any(|(entry, _)| is_directory(entry))) =>
-                {
+                Met::Path(step) => {
                     let runs = browse::runs(step, series.nights.len(), &|entry| wanted.admits(entry));
-                    if runs.is_empty() {
-                        return Ok(());
-                    }
-                    let lines = || versions::lines(series, step.path(), &runs);
-                    stream.push(lines, || versions::object(series, step.path(), &runs, step.unknown.count()))
+                    let lines = || versions::lines(series, &nights, step.path(), &runs);
+                    stream.push(lines, || versions::object(series, &nights, step.path(), &runs, step.unknown.count()))
                 }
-                Met::Path(_) => Ok(()),
             })
         })
     })?;
@@ -69,10 +67,6 @@ fn nights<'c>(args: &FindArgs, catalogue: &'c Catalogue) -> Result<Vec<&'c Store
     Ok(catalogue.snapshots.iter().filter(|stored| named.iter().any(|named| named.id == stored.id)).collect())
 }
 
-fn is_directory(entry: &Entry) -> bool {
-    entry.node == Node::Directory
-}
-
 /// What is searched for.
 struct Wanted {
     names: Names,
@@ -82,6 +76,28 @@ struct Wanted {
     has_size: bool,
     newer: Option<Timestamp>,
     older: Option<Timestamp>,
+}
+
+/// Patterns as they mean something when they are searched for: what is taken back by the first is taken from everything, and no
+/// pattern is a comment or has an end that does not count, as lines of an exclude file have.
+fn globs(patterns: &[String]) -> Result<Vec<String>> {
+    let mut globs = Vec::with_capacity(patterns.len() + 1);
+    if patterns.first().is_some_and(|first| first.starts_with('!')) {
+        globs.push("*".to_owned());
+    }
+    for pattern in patterns {
+        globs.push(match (pattern.strip_suffix(' '), pattern.as_str()) {
+            (_, "" | "!") => {
+                return Err(Error::Misuse(format!(
+                    "{pattern:?} matches nothing: without a pattern, everything is found"
+                )));
+            }
+            (_, comment) if comment.starts_with('#') => format!("\\{comment}"),
+            (Some(front), _) if !front.ends_with('\\') => format!("{front}\\ "),
+            (_, other) => other.to_owned(),
+        });
+    }
+    Ok(globs)
 }
 
 enum Names {
@@ -98,8 +114,8 @@ impl Wanted {
                 let set = RegexSetBuilder::new(patterns).case_insensitive(args.ignore_case).build();
                 Names::Regexes(set.map_err(|error| Error::Misuse(error.to_string()))?)
             }
-            patterns if args.ignore_case => Names::Globs(Excludes::ignoring_case(patterns)?),
-            patterns => Names::Globs(Excludes::new(patterns, &[])?),
+            patterns if args.ignore_case => Names::Globs(Excludes::ignoring_case(&globs(patterns)?)?),
+            patterns => Names::Globs(Excludes::new(&globs(patterns)?, &[])?),
         };
         let mut wanted = Self {
             names,
@@ -124,12 +140,12 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// Whether a path may be meant.
-    fn names(&self, path: &[u8], is_directory: bool) -> bool {
+    /// Whether its path is meant.
+    fn names(&self, entry: &Entry) -> bool {
         match &self.names {
-            Names::All => !path.is_empty(),
-            Names::Globs(globs) => globs.matches(path, is_directory),
-            Names::Regexes(regexes) => regexes.is_match(path),
+            Names::All => !entry.path.is_empty(),
+            Names::Globs(globs) => globs.matches(&entry.path, entry.node == Node::Directory),
+            Names::Regexes(regexes) => regexes.is_match(&entry.path),
         }
     }
 
@@ -146,5 +162,27 @@ impl Wanted {
             && (!self.has_size || kind == Some(KindArg::F) && (self.least..=self.most).contains(&entry.size()))
             && self.newer.is_none_or(|newer| mtime >= newer)
             && self.older.is_none_or(|older| mtime < older)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_is_searched_for() {
+        let names = |patterns: &[&str]| {
+            let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
+            let globs = Excludes::new(&globs(&patterns).unwrap(), &[]).unwrap();
+            ["a.txt", "dir/b.txt", "#x", "!c", "d "].map(|path| globs.matches(path.as_bytes(), false))
+        };
+        assert_eq!(names(&["*.txt"]), [true, true, false, false, false]);
+        assert_eq!(names(&["!*.txt"]), [false, false, true, true, true]);
+        assert_eq!(names(&["*.txt", "!b.txt"]), [true, false, false, false, false]);
+        assert_eq!(names(&["#x"]), [false, false, true, false, false]);
+        assert_eq!(names(&["\\!c"]), [false, false, false, true, false]);
+        assert_eq!(names(&["d "]), [false, false, false, false, true]);
+        assert_eq!(names(&["d\\ "]), [false, false, false, false, true]);
+        assert!(globs(&[String::new()]).is_err() && globs(&["!".to_owned()]).is_err());
     }
 }

@@ -7,7 +7,8 @@ use icecore_engine::browse::{self, Met, Scope};
 use serde_json::Map;
 
 use super::filter::{self, chosen};
-use super::{catalogue, open, versions};
+use super::versions::{self, Nights};
+use super::{catalogue, find, open};
 use crate::args::{HistoryArgs, SeriesFilter, SnapshotFilter};
 use crate::error::{Error, Result};
 use crate::exit::Code;
@@ -27,6 +28,14 @@ pub fn run(args: &HistoryArgs, settings: &Settings, output: &mut Output) -> Resu
     let catalogue = catalogue(&opened.archive, output)?;
     let series = SeriesFilter { instances: vec![name.clone()], ..SeriesFilter::default() };
     let filter = SnapshotFilter { series, times: args.times.clone() };
+    let is_series = catalogue.snapshots.iter().any(|stored| stored.snapshot.instance == name);
+    if !is_series && let Ok(stored) = find(&catalogue, &name) {
+        let (series, path) = (human::printable(&stored.snapshot.instance), human::path(&path));
+        return Err(EngineError::NotFound(format!(
+            "\"{name}\" names a single snapshot, and history looks at a whole series: `icecore history '{series}:{path}'`"
+        ))
+        .into());
+    }
     let nights = chosen(&filter, &catalogue)?;
     if nights.is_empty() {
         return Err(EngineError::NotFound(filter::nothing(&filter, &catalogue)).into());
@@ -35,9 +44,10 @@ pub fn run(args: &HistoryArgs, settings: &Settings, output: &mut Output) -> Resu
     let all = browse::series(nights);
     let mut stream = Stream::new(output, "files");
     stream.miss(&catalogue.damaged);
-    let searched = progress::attend(false, |progress| {
+    let searched = progress::attend(stream.shows_progress(), |progress| {
         all.iter().try_for_each(|series| {
-            browse::walk(&opened.archive, &series.nights, Scope::At(&path), progress, &mut |met| match met {
+            let nights = Nights::of(series);
+            browse::walk(&opened.archive, &series.nights, Scope::At(&path), &|_| true, progress, &mut |met| match met {
                 Met::Lost(_, sentence) => {
                     stream.lose(&sentence);
                     Ok(())
@@ -45,8 +55,8 @@ pub fn run(args: &HistoryArgs, settings: &Settings, output: &mut Output) -> Resu
                 Met::Path(step) => {
                     let runs = browse::runs(step, series.nights.len(), &|_| true);
                     let unknown = step.unknown.count();
-                    let lines = || versions::lines(series, step.path(), &runs);
-                    stream.push(lines, || versions::object(series, step.path(), &runs, unknown))
+                    let lines = || versions::lines(series, &nights, step.path(), &runs);
+                    stream.push(lines, || versions::object(series, &nights, step.path(), &runs, unknown))
                 }
             })
         })

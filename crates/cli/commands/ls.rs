@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use icecore_engine::browse;
+use icecore_engine::browse::{self, Shown};
 use icecore_engine::entry::{Entry, Node};
 use icecore_engine::snapshot::Snapshot;
 use serde_json::Map;
@@ -12,7 +12,7 @@ use crate::args::LsArgs;
 use crate::error::Result;
 use crate::exit::Code;
 use crate::output::stream::Stream;
-use crate::output::{Output, human, json};
+use crate::output::{Output, human, json, progress};
 use crate::settings::Settings;
 use crate::time;
 
@@ -23,10 +23,18 @@ pub fn run(args: &LsArgs, settings: &Settings, output: &mut Output) -> Result<Co
     let (snapshot, path) = browse::split_path(args.target.as_encoded_bytes());
     let stored = find(&catalogue, &String::from_utf8_lossy(snapshot))?;
     let mut stream = Stream::new(output, "entries");
-    let listed = browse::ls(&opened.archive, stored, &path, args.recursive, &mut |entry| {
-        let line = || if args.long { long(&entry, &stored.snapshot, args.human) } else { short(&entry) };
-        stream.push(line, || json::entry(&entry).into())
-    });
+    let listed = progress::attend(stream.shows_progress(), |progress| {
+        browse::ls(&opened.archive, stored, &path, args.recursive, progress, &mut |shown| match shown {
+            Shown::Lost(sentence) => {
+                stream.lose(&sentence);
+                Ok(())
+            }
+            Shown::Entry(entry) => {
+                let line = || if args.long { long(&entry, &stored.snapshot, args.human) } else { short(&entry) };
+                stream.push(line, || json::entry(&entry).into())
+            }
+        })
+    })?;
     let mut tail = Map::new();
     tail.insert("snapshot".to_owned(), stored.id.to_string().into());
     stream.close(listed, tail, "")

@@ -48,7 +48,7 @@ const NAMED: usize = 20;
 
 /// Opens the repository and says what was found damaged on the way.
 fn open(settings: &Settings, output: &Output) -> Result<Opened> {
-    let opened = repository::open(settings)?;
+    let opened = repository::open_shown(settings, output.manner().progress)?;
     opened.warnings.iter().for_each(|warning| output.warn(warning));
     output.detail(format_args!("index: {}", opened.archive.index_path().display()));
     Ok(opened)

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 pub fn run(settings: &Settings, output: &mut Output) -> Result<Code> {
     let opened = open(settings, output)?;
     let rebuilt = progress::attend(output.manner().progress, |progress| {
-        progress.enter(Phase::Checking);
+        progress.enter(Phase::Indexing);
         opened.archive.rebuild_index(|done, total| {
             progress.entries.store(done, Relaxed);
             progress.entries_total.store(total, Relaxed);

@@ -56,6 +56,11 @@ fn print(stored: &Stored, out: &mut dyn Write) -> io::Result<()> {
         )
     }));
     lines.extend(snapshot.excludes.iter().map(|pattern| ("left out", human::printable(pattern))));
+    let rules = [
+        (snapshot.exclude_caches, "content of directories with a CACHEDIR.TAG"),
+        (snapshot.one_file_system, "what is mounted below"),
+    ];
+    lines.extend(rules.into_iter().filter(|(holds, _)| *holds).map(|(_, what)| ("left out", what.to_owned())));
     lines.extend(snapshot.protected_until.map(|until| ("protected until", time::local(until))));
     lines.extend(snapshot.corrects.map(|id| ("corrects", format!("the damaged snapshot {}", id.short()))));
     lines.extend(snapshot.origin.map(|origin| {

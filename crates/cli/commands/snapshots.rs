@@ -26,13 +26,23 @@ pub fn run(args: &SnapshotsArgs, settings: &Settings, output: &mut Output) -> Re
     let SnapshotFilter { series, times } = args.filter.clone();
     let all = SnapshotFilter { series, times: TimeFilter { last: None, ..times } };
     let mut chosen: Vec<_> = filter::chosen(&all, &catalogue)?;
+    let others = chosen.len();
     chosen.retain(by_verdict);
     if let Some(last) = args.filter.times.last {
         filter::keep_last(&mut chosen, last);
     }
     if output.manner().json {
         let snapshots: Vec<Value> = chosen.iter().map(|stored| json::stored(stored).into()).collect();
-        output.document(json!({ "snapshots": snapshots, "damaged": catalogue.damaged }))?;
+        output.document(json!({
+            "snapshots": snapshots,
+            "damaged": catalogue.damaged,
+            "unclear": catalogue.unclear,
+        }))?;
+    } else if chosen.is_empty() && others > 0 {
+        output.note(format_args!(
+            "none of {} has such a verdict",
+            human::counted(others as u64, "snapshot", "snapshots")
+        ));
     } else if chosen.is_empty() {
         output.note(filter::nothing(&args.filter, &catalogue));
     } else if args.tree {
@@ -41,7 +51,7 @@ pub fn run(args: &SnapshotsArgs, settings: &Settings, output: &mut Output) -> Re
         let manner = output.manner();
         print(&chosen, manner, output)?;
     }
-    Ok(Code::partial_if(!catalogue.damaged.is_empty()))
+    Ok(Code::partial_if(!catalogue.damaged.is_empty() || !catalogue.unclear.is_empty()))
 }
 
 /// Prints the snapshots below their series and months.

@@ -77,6 +77,10 @@ pub fn ratio(large: u64, small: u64) -> Option<String> {
 pub fn path(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for chunk in path.utf8_chunks() {
+        if !chunk.valid().contains(|c: char| c.is_control() || c == '\\') && chunk.invalid().is_empty() {
+            text.push_str(chunk.valid());
+            continue;
+        }
         for c in chunk.valid().chars() {
             if c.is_control() || c == '\\' {
                 text.extend(c.escape_default());

@@ -127,6 +127,8 @@ pub fn full(id: &SnapshotId, record: &Snapshot) -> Map<String, Value> {
         ("protected_until", record.protected_until.map(time).into()),
         ("corrects", record.corrects.map(|id| id.to_string()).into()),
         ("origin", record.origin.map(origin).into()),
+        ("exclude_caches", record.exclude_caches.into()),
+        ("one_file_system", record.one_file_system.into()),
     ];
     object.extend(fields.map(|(name, value)| (name.to_owned(), value)));
     object

@@ -7,10 +7,17 @@ pub mod stream;
 
 use std::fmt;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write, stderr, stdout};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
 use crate::settings::Manner;
+
+/// How long a terminal waits for what was printed.
+const SHOWN: Duration = Duration::from_millis(50);
+
+/// Bytes that may wait for it.
+const HALF: usize = 32 * 1024;
 
 /// The locked stdout. A reader who has seen enough (`icecore ls | head`) is no error: what he does not read is dropped.
 #[derive(Debug)]
@@ -19,13 +26,29 @@ pub struct Output {
     manner: Manner,
     command: &'static str,
     begun: bool,
+    shown: Instant,
 }
 
 impl Output {
     /// Locks stdout for a command.
     pub fn lock(manner: Manner, command: &'static str) -> Self {
-        let writer = BufWriter::with_capacity(64 * 1024, Patient { inner: stdout().lock(), gone: false });
-        Self { writer, manner, command, begun: false }
+        let writer = BufWriter::with_capacity(2 * HALF, Patient { inner: stdout().lock(), gone: false });
+        Self { writer, manner, command, begun: false, shown: Instant::now() }
+    }
+
+    /// Lets a terminal have what was printed, from time to time. Called between lines, so that what is shown of the progress
+    /// never stands within one.
+    ///
+    /// # Errors
+    /// What writing fails with.
+    pub fn show(&mut self) -> io::Result<()> {
+        let is_due = || self.shown.elapsed() >= SHOWN || self.writer.buffer().len() >= HALF;
+        if !self.manner.terminal || !is_due() {
+            return Ok(());
+        }
+        progress::beside(|| self.writer.flush())?;
+        self.shown = Instant::now();
+        Ok(())
     }
 
     /// How to talk.
@@ -102,7 +125,7 @@ impl Write for Output {
 
 /// Says a line on stderr. When even that fails, nobody is left to be told.
 pub fn say(text: impl fmt::Display) {
-    let _ = writeln!(stderr().lock(), "{text}");
+    progress::beside(|| drop(writeln!(stderr().lock(), "{text}")));
 }
 
 /// Takes everything, also when the other end of the pipe has gone.

@@ -28,6 +28,11 @@ impl<'a> Stream<'a> {
         Self { output, field, printed: 0, lost: Vec::new(), failed: None }
     }
 
+    /// Whether it is shown how far the search has come.
+    pub fn shows_progress(&self) -> bool {
+        self.output.manner().progress
+    }
+
     /// How many were printed.
     pub fn printed(&self) -> u64 {
         self.printed
@@ -48,7 +53,7 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// [`EngineError::Interrupted`], which ends the search, if nobody reads on or nothing can be written.
     pub fn push(&mut self, lines: impl FnOnce() -> String, object: impl FnOnce() -> Value) -> EngineResult<()> {
-        self.failed = self.print(lines, object).err();
+        self.failed = self.print(lines, object).and_then(|()| self.output.show()).err();
         self.printed += 1;
         if self.failed.is_some() || self.output.is_unread() { Err(EngineError::Interrupted) } else { Ok(()) }
     }

@@ -23,9 +23,9 @@ pub fn check_names(store: &dyn Store, threads: usize, progress: &Progress) -> Re
 
 pub(crate) fn watch(step: CheckStep, progress: &Progress) -> icecore_repo::Result<()> {
     match step {
-        CheckStep::Packs { bytes, .. } => progress.bytes_total.store(bytes, Relaxed),
+        CheckStep::Packs { bytes, .. } => progress.expect(0, bytes),
         CheckStep::Pack { bytes } => drop(progress.bytes.fetch_add(bytes, Relaxed)),
-        CheckStep::Snapshots(count) => progress.entries_total.store(count, Relaxed),
+        CheckStep::Snapshots(count) => progress.expect(count, 0),
         CheckStep::Block => {}
         CheckStep::Snapshot => progress.done(0),
     }
@@ -80,6 +80,24 @@ impl Archive {
     ) -> Result<(Self, Vec<String>)> {
         let archive = Self::unsynchronised(store, secret, state)?;
         let synced = archive.index.sync_at(&archive.repository, now)?;
+        Ok((archive, synced.damaged))
+    }
+
+    /// The same, while `progress` is told how far it is.
+    pub fn open_watched(
+        store: Arc<dyn Store>,
+        secret: &Secret,
+        state: &Path,
+        now: Timestamp,
+        progress: &Progress,
+    ) -> Result<(Self, Vec<String>)> {
+        progress.enter(Phase::Opening);
+        let archive = Self::unsynchronised(store, secret, state)?;
+        let synced = interruptible(archive.index.sync_watched(&archive.repository, now, &mut |done, total| {
+            progress.entries.store(done, Relaxed);
+            progress.entries_total.store(total, Relaxed);
+            progress.check().map_err(|_| icecore_repo::Error::Interrupted)
+        }))?;
         Ok((archive, synced.damaged))
     }
 

@@ -227,6 +227,8 @@ impl<'a> Story<'a> {
             protected_until: job.protected_until,
             corrects: None,
             origin: None,
+            exclude_caches: job.rules.exclude_caches,
+            one_file_system: job.rules.one_file_system,
         };
         let id = closed.commit(&snapshot, job.clock)?;
         let (bytes, bytes_added) = (snapshot.totals.bytes, snapshot.totals.bytes_added);

@@ -18,7 +18,8 @@ use icecore_format::entry::{Entry, Node, PathBytes, Timestamp};
 use icecore_format::manifest::{ManifestReader, ReadError};
 
 use crate::archive::Archive;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason, survive_block};
+use crate::progress::{Phase, Progress};
 use crate::{Catalogue, Stored};
 
 pub use content::{Printed, cat, content_name, same_content};
@@ -47,16 +48,22 @@ pub fn select<'c>(
     if let Some(newest) = of_series(catalogue, text).last() {
         return Ok(newest);
     }
-    if let Some((name, steps)) = text.rsplit_once('~')
-        && let Ok(steps) = steps.parse()
-    {
-        return before(catalogue, name, steps);
+    if let Some((name, steps)) = text.rsplit_once('~') {
+        match steps.parse() {
+            Ok(steps) => return before(catalogue, name, steps),
+            Err(_) if of_series(catalogue, name).is_empty() => {}
+            Err(_) => {
+                return Err(Error::NotFound(format!(
+                    "\"{steps}\" is no number of snapshots: {name}~1 is the one before the newest of {name}"
+                )));
+            }
+        }
     }
     if let Some((name, time)) = text.rsplit_once('@') {
         let time = time.trim_matches('"');
         return match parse_time(time) {
             Some(at) => at_or_before(catalogue, name, at, time),
-            None if of_series(catalogue, name).is_empty() => Err(unknown(catalogue, text)),
+            None if of_series(catalogue, name).is_empty() => Err(no_series(catalogue, name, text)),
             None => Err(Error::NotFound(format!(
                 "\"{time}\" is no time: expected one like 2026-11-20 or \"2026-11-20 02:00\""
             ))),
@@ -75,23 +82,46 @@ fn before<'c>(catalogue: &'c Catalogue, name: &str, steps: usize) -> Result<&'c 
     let of_name = of_series(catalogue, name);
     match of_name.iter().rev().nth(steps) {
         Some(stored) => Ok(stored),
-        None if of_name.is_empty() => Err(unknown(catalogue, name)),
-        None => {
-            let count = of_name.len();
-            Err(Error::NotFound(format!("{name} has {count} snapshot(s), so there is no {name}~{steps}")))
-        }
+        None => Err(match of_name.first() {
+            None => no_series(catalogue, name, name),
+            Some(first) => {
+                let (count, first_is) = (of_name.len(), told(first));
+                let number = count - 1;
+                Error::NotFound(format!(
+                    "{name} has {count} snapshot(s), so there is no {name}~{steps}; the first is {name}~{number}, {first_is}"
+                ))
+            }
+        }),
     }
 }
 
 fn at_or_before<'c>(catalogue: &'c Catalogue, name: &str, at: Timestamp, typed: &str) -> Result<&'c Stored> {
     let of_name = of_series(catalogue, name);
     let Some(first) = of_name.first() else {
-        return Err(unknown(catalogue, name));
+        return Err(no_series(catalogue, name, name));
     };
     of_name.iter().rfind(|stored| stored.snapshot.taken <= at).copied().ok_or_else(|| {
-        let (id, taken) = (first.id.short(), utc(first.snapshot.taken));
-        Error::NotFound(format!("no snapshot of {name} at or before {typed}; the first is {id}, taken {taken}"))
+        Error::NotFound(format!("no snapshot of {name} at or before {typed}; the first is {}", told(first)))
     })
+}
+
+/// A snapshot in a sentence.
+fn told(stored: &Stored) -> String {
+    format!("{}, taken {}", stored.id.short(), utc(stored.snapshot.taken))
+}
+
+/// What stands before a `~` or `@`, and names no series; `text` is what is unknown if it names nothing else either.
+fn no_series(catalogue: &Catalogue, name: &str, text: &str) -> Error {
+    match by_id(catalogue, name) {
+        _ if name.is_empty() => {
+            Error::NotFound("~ and @ stand behind the name of a series, as in latest~1 or latest@2026-11-20".to_owned())
+        }
+        Ok(Stored { snapshot, .. }) => Error::NotFound(format!(
+            "{name} is a single snapshot: ~ and @ stand behind the name of a series, and that of this one is {}",
+            snapshot.instance
+        )),
+        Err(_) => unknown(catalogue, text),
+    }
 }
 
 fn by_id<'c>(catalogue: &'c Catalogue, text: &str) -> Result<&'c Stored> {
@@ -119,6 +149,11 @@ fn unknown(catalogue: &Catalogue, text: &str) -> Error {
     let mut names: Vec<_> = catalogue.snapshots.iter().map(|stored| stored.snapshot.instance.clone()).collect();
     names.sort();
     names.dedup();
+    if names.len() > SUGGESTIONS {
+        // Of many, those that are most like it.
+        let lower = text.to_lowercase();
+        names.sort_by_key(|name| !name.to_lowercase().contains(&lower) && !lower.contains(&name.to_lowercase()));
+    }
     Error::NotFound(format!("no snapshot or series is called \"{text}\"; there are {}", list(names.into_iter())))
 }
 
@@ -190,39 +225,61 @@ fn time_len(text: &[u8]) -> usize {
     }
 }
 
+/// What a listing meets.
+#[derive(Debug)]
+pub enum Shown {
+    /// An entry.
+    Entry(Entry),
+    /// A part that cannot be read, a sentence.
+    Lost(String),
+}
+
 /// Shows what stands at `path`: a directory's children, or with `recursive` everything below it; anything else itself.
 ///
 /// # Errors
-/// What the manifest still holds is shown before [`Error::Manifest`] tells of its damage.
+/// [`Error::NotFound`], what `each` says, and what is no damage. Damage is shown, and costs what stands in the damaged block.
 pub fn ls(
     archive: &Archive,
     stored: &Stored,
     path: &[u8],
     recursive: bool,
-    each: &mut dyn FnMut(Entry) -> Result<()>,
+    progress: &Progress,
+    each: &mut dyn FnMut(Shown) -> Result<()>,
 ) -> Result<()> {
+    progress.enter(Phase::Searching);
     let reader = archive.reader()?;
     let manifest = ManifestReader::new(&reader, &stored.snapshot.manifest);
-    if let Some(top) = find(&manifest, stored, path)?
-        && top.node != Node::Directory
-    {
-        return each(top);
+    match manifest.get(path) {
+        Ok(None) if !path.is_empty() => return Err(nothing_at(stored, path)),
+        Ok(Some(top)) if top.node != Node::Directory => return each(Shown::Entry(top)),
+        Ok(_) => {}
+        // Told below: whatever is at the path, the same block is met again.
+        Err(error) => survive_block(error)?,
     }
-    let mut damage = None;
-    let mut show = |found: Found| match found {
-        Ok(entry) if entry.path == path => Ok(()),
-        Ok(entry) => each(entry),
-        Err(error) => {
-            damage.get_or_insert(error);
-            Ok(())
+    let mut show = |found: Found| {
+        progress.done(0);
+        progress.check()?;
+        match found {
+            Ok(entry) if entry.path == path && entry.node == Node::Directory => Ok(()),
+            Ok(entry) => each(Shown::Entry(entry)),
+            Err(error) => {
+                let sentence = lost(&stored.id.short(), &error);
+                survive_block(error)?;
+                each(Shown::Lost(sentence))
+            }
         }
     };
     if recursive {
-        manifest.subtree(path).try_for_each(&mut show)?;
+        manifest.subtree(path).try_for_each(&mut show)
     } else {
-        manifest.children(path).try_for_each(&mut show)?;
+        manifest.children(path).try_for_each(&mut show)
     }
-    damage.map_or(Ok(()), |error| Err(unreadable(stored, error)))
+}
+
+/// What a damaged block costs, of the snapshots that are named. A block may reach beyond what was asked for.
+fn lost(snapshots: &str, error: &ReadError<icecore_repo::Error>) -> String {
+    let from = error.first.as_deref().map(|first| format!(", from \"{}\" on,", String::from_utf8_lossy(first)));
+    format!("of {snapshots}, {} entries{} cannot be told: {}", error.items, from.unwrap_or_default(), reason(error))
 }
 
 type Found = std::result::Result<Entry, ReadError<icecore_repo::Error>>;
@@ -233,16 +290,13 @@ pub(crate) fn find(
     stored: &Stored,
     path: &[u8],
 ) -> Result<Option<Entry>> {
-    let found = manifest.get(path).map_err(|error| unreadable(stored, error))?;
-    if found.is_none() && !path.is_empty() {
-        let path = String::from_utf8_lossy(path);
-        return Err(Error::NotFound(format!("snapshot {} holds no \"{path}\"", stored.id.short())));
-    }
-    Ok(found)
+    let unreadable = |source| Error::Manifest { snapshot: stored.id.short(), source };
+    let found = manifest.get(path).map_err(unreadable)?;
+    if found.is_none() && !path.is_empty() { Err(nothing_at(stored, path)) } else { Ok(found) }
 }
 
-fn unreadable(stored: &Stored, source: ReadError<icecore_repo::Error>) -> Error {
-    Error::Manifest { snapshot: stored.id.short(), source }
+fn nothing_at(stored: &Stored, path: &[u8]) -> Error {
+    Error::NotFound(format!("snapshot {} holds no \"{}\"", stored.id.short(), String::from_utf8_lossy(path)))
 }
 
 #[cfg(test)]

@@ -42,10 +42,15 @@ impl Archive {
 
     /// Deletes the records of snapshots, durably, one after the other.
     pub fn forget(&self, ids: &[SnapshotId], progress: &Progress) -> Result<()> {
+        progress.expect(ids.len() as u64, 0);
+        progress.enter(Phase::Forgetting);
         for id in ids {
             progress.check()?;
             catalogue::forget(&self.repository, id)?;
+            progress.done(0);
         }
+        progress.expect(0, 0);
+        progress.enter(Phase::Counting);
         // The next count would do it too; done now, it is quick while what they named can still be read.
         let reader = self.reader()?;
         let catalogue = self.catalogue()?;

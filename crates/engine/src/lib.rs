@@ -49,4 +49,4 @@ pub use icecore_format::seal::Entropy;
 pub use icecore_format::{annotation, entry, id, keys, snapshot};
 pub use icecore_repo::check::{CheckOptions, CheckReport, DamagedFile, Finding};
 pub use icecore_repo::index::IndexTotals;
-pub use icecore_repo::{Catalogue, Error as RepositoryError, Freed, Notes, Stored};
+pub use icecore_repo::{Catalogue, Error as RepositoryError, Freed, Notes, Remembered, Stored};

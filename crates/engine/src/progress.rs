@@ -33,14 +33,23 @@ pub enum Phase {
     Repairing,
     /// Copying to another repository.
     Copying,
-
     /// Copying and deleting packs.
     Pruning,
+    /// Making the index anew.
+    Indexing,
+    /// Deleting records of snapshots.
+    Forgetting,
+    /// Reading one file of a snapshot.
+    Reading,
+    /// Looking through manifests.
+    Searching,
+    /// Comparing a snapshot with live directories.
+    Comparing,
     /// Done.
     Done,
 }
 
-const PHASES: [Phase; 14] = [
+const PHASES: [Phase; 19] = [
     Phase::Opening,
     Phase::Listing,
     Phase::Warming,
@@ -54,6 +63,11 @@ const PHASES: [Phase; 14] = [
     Phase::Repairing,
     Phase::Copying,
     Phase::Pruning,
+    Phase::Indexing,
+    Phase::Forgetting,
+    Phase::Reading,
+    Phase::Searching,
+    Phase::Comparing,
     Phase::Done,
 ];
 

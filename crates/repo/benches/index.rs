@@ -149,6 +149,8 @@ fn record(instance: &str, manifest: Root) -> Snapshot {
         protected_until: None,
         corrects: None,
         origin: None,
+        exclude_caches: false,
+        one_file_system: false,
     }
 }
 

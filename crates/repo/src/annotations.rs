@@ -64,8 +64,20 @@ impl Annotations {
         if !opened.is_empty() || !gone.is_empty() {
             index.cache_annotations(&opened, &gone)?;
         }
-        annotations.all.sort_by_key(|(id, annotation)| (annotation.at, *id));
+        annotations.sort();
         Ok(annotations)
+    }
+
+    /// Those of records that were opened before; what cannot be read is left out.
+    pub(crate) fn of_records(records: Vec<(AnnotationId, Vec<u8>)>) -> Self {
+        let read = |(id, plain): (AnnotationId, Vec<u8>)| Some((id, Annotation::decode(&plain).ok()?));
+        let mut annotations = Self { all: records.into_iter().filter_map(read).collect(), damaged: Vec::new() };
+        annotations.sort();
+        annotations
+    }
+
+    fn sort(&mut self) {
+        self.all.sort_by_key(|(id, annotation)| (annotation.at, *id));
     }
 
     /// Gives the snapshots of a catalogue the tags that they have now, and their notes.
@@ -86,6 +98,11 @@ impl Annotations {
             stored.notes.latest = Some(annotation.at);
         }
         catalogue.unclear.extend(self.damaged.iter().cloned());
+    }
+
+    /// Changes the tags of a snapshot's record to those that it has now.
+    pub(crate) fn tag(&self, snapshot: &SnapshotId, tags: &mut Vec<String>) {
+        self.of(snapshot).filter_map(|annotation| annotation.tags.as_ref()).for_each(|change| change.apply(tags));
     }
 
     /// Those of a snapshot, in the order in which they count.

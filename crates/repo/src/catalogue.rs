@@ -1,16 +1,20 @@
 //! The snapshots of a repository.
 
 use std::collections::HashMap;
+use std::path::Path;
 
+use icecore_format::entry::Timestamp;
 use icecore_format::id::SnapshotId;
 use icecore_format::snapshot::Snapshot;
+use icecore_store::Store;
 
-use crate::annotations::Notes;
+use crate::annotations::{Annotations, Notes};
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::index::peek::{self, Records};
 use crate::layout;
 use crate::objects;
-use crate::repository::Repository;
+use crate::repository::{Repository, read_config};
 
 /// A committed snapshot.
 #[derive(Debug, Clone)]
@@ -94,11 +98,7 @@ impl Catalogue {
         if !opened.is_empty() || !gone.is_empty() {
             index.cache_snapshots(&opened, &gone)?;
         }
-        // What a repair could save of a snapshot stands before it: the original may become whole again, and is what
-        // people mean.
-        catalogue
-            .snapshots
-            .sort_by_key(|stored| (stored.snapshot.taken, stored.snapshot.corrects.is_none(), stored.id));
+        catalogue.snapshots.sort_by_key(order);
         Ok((catalogue, closed))
     }
 
@@ -107,6 +107,45 @@ impl Catalogue {
         let mut newest_first = self.snapshots.iter().rev();
         newest_first.find(|stored| stored.snapshot.instance == instance && stored.snapshot.host == host)
     }
+}
+
+/// What this host remembers of the snapshots of a repository.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// Those that its index has, with their tags, the oldest first.
+    pub snapshots: Vec<Stored>,
+    /// Others, of which it knows the names only.
+    pub others: Vec<SnapshotId>,
+}
+
+impl Remembered {
+    /// Looks at the names of the records in the store and at the index below `state`. Needs no key, changes nothing, and waits for
+    /// nobody.
+    ///
+    /// # Errors
+    /// A store that cannot be listed, or holds no repository.
+    pub fn load(store: &dyn Store, state: &Path) -> Result<Self> {
+        let Records { snapshots, annotations } = peek::records(state, read_config(store)?.repository());
+        let mut known: HashMap<SnapshotId, Vec<u8>> = snapshots.into_iter().collect();
+        let mut remembered = Self::default();
+        store.list(layout::SNAPSHOTS, &mut |listed| {
+            let Some(id) = layout::id_of::<SnapshotId>(&listed.key) else { return Ok(()) };
+            match known.remove(&id).and_then(|record| Snapshot::decode(&record).ok()) {
+                Some(snapshot) => remembered.snapshots.push(Stored { id, snapshot, notes: Notes::default() }),
+                None => remembered.others.push(id),
+            }
+            Ok(())
+        })?;
+        remembered.snapshots.sort_by_key(order);
+        let mut catalogue = Catalogue { snapshots: remembered.snapshots, ..Catalogue::default() };
+        Annotations::of_records(annotations).apply(&mut catalogue);
+        Ok(Self { snapshots: catalogue.snapshots, ..remembered })
+    }
+}
+
+/// What a repair could save of a snapshot stands before it: the original may become whole again, and is what people mean.
+fn order(stored: &Stored) -> (Timestamp, bool, SnapshotId) {
+    (stored.snapshot.taken, stored.snapshot.corrects.is_none(), stored.id)
 }
 
 /// Removes a snapshot: from now on nothing needs what only it held.

@@ -28,6 +28,7 @@ mod adopt;
 mod care;
 mod fragments;
 mod marks;
+pub(crate) mod peek;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -46,7 +47,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use care::Held;
 pub(crate) use fragments::{PACKS_PER_FRAGMENT, list_fragments, publish, put, read_fragment};
-pub use sync::{Rebuilt, Synced};
+pub use sync::{Rebuilt, Synced, Watched};
 
 /// The schema's number; a file with another number is deleted and made anew.
 const SCHEMA: i64 = 6;

@@ -42,7 +42,7 @@ pub mod slots;
 mod tests;
 
 pub use annotations::{Annotations, Notes};
-pub use catalogue::{Catalogue, Stored};
+pub use catalogue::{Catalogue, Remembered, Stored};
 pub use error::{Error, Result};
 pub use icecore_store::Store;
 pub use index::Index;

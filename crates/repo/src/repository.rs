@@ -168,7 +168,7 @@ fn has_remains(store: &dyn Store) -> Result<bool> {
     Ok(false)
 }
 
-fn read_config(store: &dyn Store) -> Result<UnverifiedConfig> {
+pub(crate) fn read_config(store: &dyn Store) -> Result<UnverifiedConfig> {
     let location = store.location();
     let bytes = match store.get(&layout::config()) {
         Ok(bytes) => bytes,

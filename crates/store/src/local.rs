@@ -45,6 +45,17 @@ impl LocalStore {
 
     /// Opens the store in the directory `root`, which must exist, and removes old leftovers of interrupted `put`s.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        let store = Self::open_untouched(root)?;
+        // Leftovers cost space, nothing else: a store that cannot be cleaned (read-only, say) can still be read.
+        let _ = remove_leftovers(&store.root.join(RESERVED));
+        Ok(store)
+    }
+
+    /// The same for somebody who only looks: not even leftovers are cleared away.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open_untouched(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         let found = match fs::metadata(&root) {
             Ok(metadata) if metadata.is_dir() => Ok(()),
@@ -52,8 +63,6 @@ impl LocalStore {
             _ => Err(io::Error::new(io::ErrorKind::NotFound, "no such directory")),
         };
         found.map_err(|e| Error::new(Operation::Open, "", root.display(), e))?;
-        // Leftovers cost space, nothing else: a store that cannot be cleaned (read-only, say) can still be read.
-        let _ = remove_leftovers(&root.join(RESERVED));
         Ok(Self { root, durable: Mutex::default() })
     }
 

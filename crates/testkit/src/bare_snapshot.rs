@@ -32,5 +32,7 @@ pub fn bare_snapshot(instance: &str, taken: i64) -> Snapshot {
         protected_until: None,
         corrects: None,
         origin: None,
+        exclude_caches: false,
+        one_file_system: false,
     }
 }

@@ -80,6 +80,8 @@ fn exclude_file(file: &Path) -> Result<ExcludeFile> {
     let bytes = fs::read(file).map_err(Error::file("read the exclude file", file))?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::Misuse(format!("the exclude file {} is not UTF-8 text", file.display())))?;
+    // Some editors put a byte order mark in front, which is part of no pattern.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
     Ok(ExcludeFile { name: file.display().to_string(), text })
 }
 

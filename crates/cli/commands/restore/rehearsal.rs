@@ -21,8 +21,7 @@ pub fn run(
 ) -> Result<Code> {
     let mut printer = Printer { output, printed: 0 };
     let mut failed = None;
-    // No progress: it would stand among the lines.
-    let rehearsed = progress::attend(false, |progress| {
+    let rehearsed = progress::attend(printer.output.manner().progress, |progress| {
         rehearse(archive, job, progress, &mut |action| {
             failed = printer.print(action).err();
             if failed.is_some() { Err(EngineError::Interrupted) } else { Ok(()) }
@@ -77,7 +76,7 @@ impl Printer<'_> {
             writeln!(self.output, "{}", line(action))?;
         }
         self.printed += 1;
-        Ok(())
+        self.output.show()
     }
 }
 

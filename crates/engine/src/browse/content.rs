@@ -1,5 +1,7 @@
 //! The content of files: whether two have the same, what it is called, and its bytes.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use icecore_format::entry::{Content, Entry, Node, Piece};
 use icecore_format::manifest::{self, BlockSource, ManifestReader, ReadError};
 
@@ -7,7 +9,7 @@ use super::find;
 use crate::Stored;
 use crate::archive::Archive;
 use crate::error::{Error, Result, reason, survive_block};
-use crate::progress::Progress;
+use crate::progress::{Phase, Progress};
 
 /// Zeros that stand for a hole are handed out in parts of so many bytes.
 const ZEROS: usize = 64 << 10;
@@ -68,8 +70,8 @@ pub fn same_content<S: BlockSource + ?Sized>(
 pub struct Printed {
     /// Bytes handed out: the beginning of the file, and nothing that it does not have.
     pub bytes: u64,
-    /// The size of the file.
-    pub size: u64,
+    /// The size of the file, if it is known.
+    pub size: Option<u64>,
     /// Why they are not all, a sentence.
     pub lost: Option<String>,
 }
@@ -78,7 +80,7 @@ pub struct Printed {
 /// the first byte that cannot be had.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is nothing, or no file; damage of the manifest; what `each` says.
+/// [`Error::NotFound`] if there is nothing, or no file; what `each` says, and what is no damage.
 pub fn cat(
     archive: &Archive,
     stored: &Stored,
@@ -87,7 +89,14 @@ pub fn cat(
     each: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<Printed> {
     let reader = archive.reader()?;
-    let found = find(&ManifestReader::new(&reader, &stored.snapshot.manifest), stored, path)?;
+    let found = match find(&ManifestReader::new(&reader, &stored.snapshot.manifest), stored, path) {
+        Err(Error::Manifest { source, .. }) => {
+            let lost = Some(format!("the part of the manifest that may hold it is lost: {}", reason(&source)));
+            survive_block(source)?;
+            return Ok(Printed { bytes: 0, size: None, lost });
+        }
+        found => found?,
+    };
     let shown = String::from_utf8_lossy(path);
     let entry = found.ok_or_else(|| Error::NotFound(format!("{} is a directory", stored.id.short())))?;
     let file = match entry.node {
@@ -99,7 +108,9 @@ pub fn cat(
         }
         _ => return Err(Error::NotFound(format!("\"{shown}\" is no file"))),
     };
-    let mut printed = Printed { bytes: 0, size: file.size, lost: None };
+    progress.expect(0, file.size);
+    progress.enter(Phase::Reading);
+    let mut printed = Printed { bytes: 0, size: Some(file.size), lost: None };
     if file.content == Content::Missing {
         printed.lost = Some("the snapshot does not have its content: it could not be read, or was lost".to_owned());
         return Ok(printed);
@@ -118,12 +129,14 @@ pub fn cat(
                     let part = len.min(ZEROS as u64);
                     each(&zeros[..part as usize])?;
                     (printed.bytes, len) = (printed.bytes + part, len - part);
+                    progress.bytes.store(printed.bytes, Relaxed);
                 }
             }
             Ok(Piece::Chunk { id, len }) => match reader.chunk(&id) {
                 Ok(bytes) if bytes.len() as u64 == u64::from(len) => {
                     each(&bytes)?;
                     printed.bytes += u64::from(len);
+                    progress.bytes.store(printed.bytes, Relaxed);
                 }
                 Ok(bytes) => {
                     printed.lost = Some(format!("chunk {id} has {} bytes, and should have {len}", bytes.len()))

@@ -134,7 +134,7 @@ pub fn diff(
     each: &mut dyn FnMut(Differs) -> Result<()>,
 ) -> Result<()> {
     let reader = archive.reader()?;
-    walk(archive, &[before, after], Scope::Differing(path), progress, &mut |met| {
+    walk(archive, &[before, after], Scope::Differing(path), &|_| true, progress, &mut |met| {
         let step = match met {
             Met::Lost(_, sentence) => return each(Differs::Lost(sentence)),
             Met::Path(step) => step,

@@ -2,6 +2,7 @@
 
 use std::iter::Peekable;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
 
 use icecore_format::entry::{Content, Entry, File, Node, Piece, compare_paths};
 use icecore_format::manifest::{self, ManifestReader};
@@ -62,38 +63,49 @@ pub fn diff_live(
     let tree = Tree::open(job.roots)?;
     let rules = Rules {
         excludes: job.excludes,
+        exclude_caches: stored.snapshot.exclude_caches,
+        one_file_system: stored.snapshot.one_file_system,
         leave_out: job.leave_out,
         threads: job.threads,
         spool: job.spool,
         ..Rules::default()
     };
     let listing = tree.list(&rules, &ListProgress::default())?;
-    for problem in listing.problems() {
+    let is_within = |place: &[u8]| is_beneath(place, path);
+    // What could not be listed above `path` may have held it.
+    for problem in listing.problems().iter().filter(|at| is_within(&at.path) || is_beneath(path, &at.path)) {
         each(Live::Lost(format!("\"{}\": {}", String::from_utf8_lossy(&problem.path), problem.message)))?;
     }
+    let unnamed = listing.problem_count().saturating_sub(listing.problems().len() as u64);
+    if unnamed > 0 {
+        each(Live::Lost(format!(
+            "{unnamed} more places could not be listed; what stands there is not called removed"
+        )))?;
+    }
+    // What only a part of it has, nobody has counted.
+    if path.is_empty() {
+        let totals = &stored.snapshot.totals;
+        progress.expect(listing.entries().max(totals.entries), if job.rehash { totals.bytes } else { 0 });
+    }
+    progress.enter(Phase::Comparing);
     let reader = archive.reader()?;
     let look = Look { archive, tree: &tree, rehash: job.rehash, reader: &reader, progress };
     let mut entries = ManifestReader::new(&reader, &stored.snapshot.manifest).subtree(path).peekable();
-    let is_within = |place: &[u8]| {
-        path.is_empty() || place.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-    };
     let mut standing = listing.iter().filter(|listed| listed.as_ref().map_or(true, |listed| is_within(&listed.path)));
     let mut listed = standing.by_ref().peekable();
     // Below what could not be listed, nothing is known to be gone.
-    let is_unlisted = |path: &[u8]| {
-        let is_above = |top: &[u8]| top.is_empty() || path.strip_prefix(top).is_some_and(|rest| rest.starts_with(b"/"));
-        listing.problem_count() > listing.problems().len() as u64
-            || listing.problems().iter().any(|problem| problem.path == path || is_above(&problem.path))
-    };
+    let is_unlisted =
+        |place: &[u8]| unnamed > 0 || listing.problems().iter().any(|problem| is_beneath(place, &problem.path));
     // Behind a damaged block, what stands there is not known to be added.
     let mut blind = false;
     loop {
         progress.check()?;
+        progress.done(0);
         let order = match (entries.peek(), listed.peek()) {
             (None, None) => return Ok(()),
             (Some(Err(_)), _) => {
                 if let Some(Err(error)) = entries.next() {
-                    let sentence = format!("{} entries cannot be told: {}", error.items, reason(&error));
+                    let sentence = super::lost(&stored.id.short(), &error);
                     survive_block(error)?;
                     blind = true;
                     each(Live::Lost(sentence))?;
@@ -106,6 +118,7 @@ pub fn diff_live(
         };
         let stands = if order.is_ge() { next(&mut listed)? } else { None };
         let entry = if order.is_le() { entries.next().and_then(|entry| entry.ok()) } else { None };
+        let (size, read) = (entry.as_ref().map_or(0, Entry::size), progress.bytes.load(Relaxed));
         blind &= entry.is_none();
         match (entry, stands) {
             (Some(entry), None) if !is_unlisted(&entry.path) => each(Live::Removed(entry))?,
@@ -117,7 +130,15 @@ pub fn diff_live(
             },
             _ => {}
         }
+        // What needed no reading is done too.
+        let unread = size.saturating_sub(progress.bytes.load(Relaxed) - read);
+        progress.bytes.fetch_add(unread, Relaxed);
     }
+}
+
+/// Whether a path is `top` or below it.
+fn is_beneath(path: &[u8], top: &[u8]) -> bool {
+    top.is_empty() || path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 fn next(listed: &mut Peekable<impl Iterator<Item = std::io::Result<Listed>>>) -> Result<Option<Listed>> {
@@ -210,6 +231,7 @@ impl Look<'_> {
                 return Ok(Ok(false));
             }
             offset += piece.len();
+            self.progress.bytes.fetch_add(piece.len(), Relaxed);
         }
         Ok(Ok(true))
     }

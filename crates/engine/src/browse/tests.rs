@@ -74,6 +74,11 @@ fn every_form_selects() {
 #[test]
 fn failures_help() {
     let names = "there are bbbb, cust01, cust02, me@host";
+    let single = |id: &str, series: &str| {
+        format!(
+            "{id} is a single snapshot: ~ and @ stand behind the name of a series, and that of this one is {series}"
+        )
+    };
     for (text, sentence) in [
         ("cust", format!("no snapshot or series is called \"cust\"; {names}")),
         ("", format!("no snapshot or series is called \"\"; {names}")),
@@ -82,7 +87,18 @@ fn failures_help() {
         ("me@hots", format!("no snapshot or series is called \"me@hots\"; {names}")),
         ("ccc", "\"ccc\" is too short for an id: give at least 4 digits".to_owned()),
         ("aaaa", "several snapshots begin with aaaa: aaaa1000, aaaa2000; give more digits".to_owned()),
-        ("cust01~3", "cust01 has 3 snapshot(s), so there is no cust01~3".to_owned()),
+        (
+            "cust01~3",
+            "cust01 has 3 snapshot(s), so there is no cust01~3; the first is cust01~2, aaaa1000, taken 2026-11-20 00:00:00 UTC"
+                .to_owned(),
+        ),
+        ("cust01~x", "\"x\" is no number of snapshots: cust01~1 is the one before the newest of cust01".to_owned()),
+        ("cust~x", format!("no snapshot or series is called \"cust~x\"; {names}")),
+        ("cccc~1", single("cccc", "cust01")),
+        ("cccc@2026-11-22", single("cccc", "cust01")),
+        ("eeee@noon", single("eeee", "me@host")),
+        ("~1", "~ and @ stand behind the name of a series, as in latest~1 or latest@2026-11-20".to_owned()),
+        ("@2026-11-20", "~ and @ stand behind the name of a series, as in latest~1 or latest@2026-11-20".to_owned()),
         (
             "cust01@2026-11-19",
             "no snapshot of cust01 at or before 2026-11-19; the first is aaaa1000, taken 2026-11-20 00:00:00 UTC"
@@ -94,6 +110,17 @@ fn failures_help() {
     }
     let empty = Catalogue::default();
     assert!(matches!(select(&empty, "latest", &parse), Err(Error::NotFound(s)) if s.contains("no snapshot yet")));
+}
+
+#[test]
+fn of_many_names_those_come_first_that_are_like_what_was_typed() {
+    let names = (0..20).map(|number| stored(&format!("{number:04}"), &format!("cust{number:02}"), DAY));
+    let catalogue = Catalogue { snapshots: names.collect(), ..Catalogue::default() };
+    let Err(Error::NotFound(sentence)) = select(&catalogue, "CUST19", &parse) else { panic!() };
+    assert!(
+        sentence.contains("; there are cust19, cust00, cust01,") && sentence.ends_with("and 12 more"),
+        "{sentence}"
+    );
 }
 
 #[test]

@@ -10,8 +10,8 @@ use icecore_format::manifest::{Lockstep, Lost, Members, Root, Step};
 
 use crate::Stored;
 use crate::archive::Archive;
-use crate::error::{Result, reason, survive_block};
-use crate::progress::Progress;
+use crate::error::{Result, survive_block};
+use crate::progress::{Phase, Progress};
 
 /// The snapshots of one instance on one host.
 #[derive(Debug, Clone)]
@@ -95,7 +95,8 @@ pub enum Scope<'p> {
     Differing(&'p [u8]),
 }
 
-/// Walks the manifests of some nights at once, in path order. Reads manifests only.
+/// Walks the manifests of some nights at once, in path order, and meets the paths where one of them has an entry that is wanted.
+/// Reads manifests only.
 ///
 /// # Errors
 /// What `each` says, and what is no damage. Damage is met, and costs what stands in the damaged block.
@@ -103,9 +104,11 @@ pub fn walk(
     archive: &Archive,
     nights: &[&Stored],
     scope: Scope<'_>,
+    wanted: &dyn Fn(&Entry) -> bool,
     progress: &Progress,
     each: &mut dyn FnMut(Met<'_>) -> Result<()>,
 ) -> Result<()> {
+    progress.enter(Phase::Searching);
     let reader = archive.browser(nights.len())?;
     let roots: Vec<Root> = nights.iter().map(|stored| stored.snapshot.manifest).collect();
     let walk = Lockstep::new(&reader, &roots);
@@ -114,7 +117,12 @@ pub fn walk(
         Scope::Beneath(path) => walk.beneath(path),
         Scope::Differing(path) => walk.beneath(path).differing(),
     };
-    for step in walk {
+    let mut walk = walk;
+    let mut is_wanted = |entry: &Entry| {
+        progress.done(0);
+        progress.is_stopped() || wanted(entry)
+    };
+    while let Some(step) = walk.next_wanted(&mut is_wanted) {
         progress.check()?;
         match step {
             Ok(step) => each(Met::Path(&step))?,
@@ -122,12 +130,7 @@ pub fn walk(
                 let ids: Vec<_> = members.iter().take(3).map(|night| nights[night].id.short()).collect();
                 let more = members.count() - ids.len();
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                let from = error
-                    .first
-                    .as_deref()
-                    .map_or(String::new(), |first| format!(", from \"{}\" on,", String::from_utf8_lossy(first)));
-                let (ids, items) = (ids.join(", "), error.items);
-                let sentence = format!("of {ids}{more}, {items} entries{from} cannot be told: {}", reason(&error));
+                let sentence = super::lost(&format!("{}{more}", ids.join(", ")), &error);
                 survive_block(error)?;
                 each(Met::Lost(&members, sentence))?;
             }

@@ -1,5 +1,6 @@
 //! Makes one target what the snapshot has.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
@@ -71,6 +72,9 @@ pub(super) fn conclude(
             sweep::sweep(site, ground, reader, &job.stored.snapshot.manifest)?;
         }
         if job.verify || job.mode == Mode::Exchange {
+            // Of several targets, nobody has kept what each has.
+            let bytes = if grounds.len() == 1 { progress.bytes_total.load(Relaxed) } else { 0 };
+            progress.expect(0, bytes);
             progress.enter(Phase::Verifying);
             ground.target.sync().map_err(|source| site.unusable(ground, source))?;
             verify::verify(archive, job, site)?;

@@ -1,6 +1,7 @@
 //! Reads back every file that was restored, from the medium where that is possible, and compares each chunk with its hash.
 
 use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crossbeam_channel::{Receiver, bounded};
 use icecore_format::entry::{Content, Entry, File, Node, Piece};
@@ -73,7 +74,10 @@ fn work(archive: &Archive, site: &Site<'_>, files: &Receiver<Entry>) -> Result<(
             Err(error) => Ok(Some(format!("it could not be opened: {error}"))),
         };
         match compared {
-            Ok(None) => site.tally.verified(),
+            Ok(None) => {
+                site.tally.verified();
+                site.progress.done(0);
+            }
             Ok(Some(differs)) => site.lose(&entry.path, format!("read back, {differs}")),
             Err(error) => site.lose(&entry.path, format!("it could not be read back: {error}")),
         }
@@ -113,7 +117,10 @@ fn compare(
             }
         };
         match same {
-            Ok(true) => at = at.saturating_add(piece.len()),
+            Ok(true) => {
+                at = at.saturating_add(piece.len());
+                site.progress.bytes.fetch_add(piece.len(), Relaxed);
+            }
             Ok(false) => return Ok(Ok(Some(format!("it differs from byte {at} on")))),
             Err(error) => return Ok(Err(error)),
         }

@@ -27,47 +27,63 @@ use crate::id::ChunkId;
 
 /// Some of the manifests that are walked, by their numbers in the list that the walk was given.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
-pub struct Members(Vec<u64>);
+pub struct Members {
+    /// Of the first 64, which need no memory of their own: every step has a few of these.
+    first: u64,
+    /// Of the others.
+    rest: Vec<u64>,
+}
 
 impl Members {
     /// One of `all`.
     fn one(number: usize, all: usize) -> Self {
-        let mut words = vec![0; all.div_ceil(64)];
-        words[number / 64] |= 1 << (number % 64);
-        Self(words)
+        let mut members = Self::none(all);
+        if let Some(word) = members.words_mut().nth(number / 64) {
+            *word = 1 << (number % 64);
+        }
+        members
     }
 
     fn none(all: usize) -> Self {
-        Self(vec![0; all.div_ceil(64)])
+        Self { first: 0, rest: vec![0; all.div_ceil(64).saturating_sub(1)] }
+    }
+
+    fn words(&self) -> impl Iterator<Item = &u64> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    fn words_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        std::iter::once(&mut self.first).chain(&mut self.rest)
     }
 
     /// Whether a manifest is among them.
     pub fn contains(&self, number: usize) -> bool {
-        self.0.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+        let word = if number < 64 { Some(&self.first) } else { self.rest.get(number / 64 - 1) };
+        word.is_some_and(|word| word >> (number % 64) & 1 == 1)
     }
 
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
+        self.words().all(|word| *word == 0)
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.0.iter().map(|word| word.count_ones() as usize).sum()
+        self.words().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Their numbers, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> {
-        (0..self.0.len() * 64).filter(|number| self.contains(*number))
+        (0..(1 + self.rest.len()) * 64).filter(|number| self.contains(*number))
     }
 
     /// Adds those of another set of the same walk.
     pub fn unite(&mut self, other: &Self) {
-        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word |= other);
+        self.words_mut().zip(other.words()).for_each(|(word, other)| *word |= other);
     }
 
     fn subtract(&mut self, other: &Self) {
-        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word &= !other);
+        self.words_mut().zip(other.words()).for_each(|(word, other)| *word &= !other);
     }
 }
 
@@ -247,6 +263,22 @@ impl<'s, S: BlockSource + ?Sized> Lockstep<'s, S> {
         next.min_by(|(_, a), (_, b)| compare_paths(&a.path, &b.path)).map(|(at, _)| at)
     }
 
+    /// Passes over what all leaves have at the next path of one of them, unless an entry there is wanted.
+    fn passes(&mut self, leaf: usize, wanted: &mut dyn FnMut(&Entry) -> bool) -> bool {
+        let Some(next) = self.leaves[leaf].entries.as_slice().first() else { return false };
+        let heads = self.leaves.iter().filter_map(|leaf| leaf.entries.as_slice().first());
+        if heads.filter(|entry| entry.path == next.path).any(wanted) {
+            return false;
+        }
+        let Some(passed) = self.leaves[leaf].entries.next() else { return false };
+        for leaf in &mut self.leaves {
+            if leaf.entries.as_slice().first().is_some_and(|entry| entry.path == passed.path) {
+                leaf.entries.next();
+            }
+        }
+        true
+    }
+
     /// What all leaves have at the next path of one of them.
     fn take(&mut self, leaf: usize) -> Option<Step> {
         let entry = self.leaves[leaf].entries.next()?;
@@ -270,6 +302,13 @@ impl<S: BlockSource + ?Sized> Iterator for Lockstep<'_, S> {
     type Item = Result<Step, Lost<S::Error>>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.next_wanted(&mut |_| true)
+    }
+}
+
+impl<S: BlockSource + ?Sized> Lockstep<'_, S> {
+    /// The next step of which one entry at least is wanted, or loss. The others cost no step.
+    pub fn next_wanted(&mut self, wanted: &mut dyn FnMut(&Entry) -> bool) -> Option<Result<Step, Lost<S::Error>>> {
         loop {
             let leaf = self.next_leaf();
             let entry = leaf.and_then(|leaf| self.leaves[leaf].entries.as_slice().first());
@@ -284,12 +323,16 @@ impl<S: BlockSource + ?Sized> Iterator for Lockstep<'_, S> {
                     Err(lost) => return Some(Err(lost)),
                 }
             }
-            let step = self.take(leaf?)?;
-            if self.bound.is_before(step.path()) {
+            if entry.is_some_and(|entry| self.bound.is_before(&entry.path)) {
                 self.pending.clear();
                 self.leaves.clear();
                 return None;
             }
+            let leaf = leaf?;
+            if self.passes(leaf, wanted) {
+                continue;
+            }
+            let step = self.take(leaf)?;
             let is_same = matches!(step.versions.as_slice(), [(_, members)] if self.all.as_ref() == Some(members));
             if !is_same {
                 return Some(Ok(step));
@@ -381,6 +424,38 @@ mod tests {
             let beneath: Vec<_> = everything.iter().filter(|(other, _)| is_below(other)).cloned().collect();
             prop_assert_eq!(rows(Lockstep::new(&blocks, &roots).beneath(path), roots.len()), beneath);
         }
+    }
+
+    #[test]
+    fn what_nobody_wants_is_passed_over_in_all_manifests() {
+        let mut after = tree(0..3_000);
+        after.iter_mut().step_by(7).for_each(|entry| entry.meta.mtime.seconds += 1);
+        let lists = [tree(0..3_000), after, tree((0..3_000).step_by(3))];
+        let (roots, blocks) = stored(&lists);
+        let is_wanted = |entry: &Entry| entry.path.ends_with(b"7") && entry.meta.mtime.seconds % 2 == 1;
+        let mut walk = Lockstep::new(&blocks, &roots);
+        let mut found = Vec::new();
+        while let Some(step) = walk.next_wanted(&mut |entry| is_wanted(entry)) {
+            let step = step.unwrap();
+            found.push((step.path().to_vec(), (0..3).map(|number| step.of(number).cloned()).collect::<Vec<_>>()));
+        }
+        let mut expected = expected(&lists, false);
+        expected.retain(|(_, row)| row.iter().flatten().any(is_wanted));
+        assert!(!found.is_empty());
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn members_beyond_the_first_word_are_members_too() {
+        let all = 200;
+        let mut members = Members::none(all);
+        for number in [0, 63, 64, 127, 128, 199] {
+            members.unite(&Members::one(number, all));
+        }
+        assert_eq!(members.iter().collect::<Vec<_>>(), [0, 63, 64, 127, 128, 199]);
+        assert!(members.count() == 6 && !members.contains(1) && !members.contains(100_000));
+        members.subtract(&Members::one(128, all));
+        assert!(!members.contains(128) && !members.is_empty() && Members::none(0).is_empty());
     }
 
     #[test]

@@ -45,19 +45,28 @@ pub struct Rebuilt {
 /// How often the fragments are listed at most because one vanished before it was read: each time somebody merged or pruned.
 const LISTINGS: usize = 8;
 
+/// Is told how many fragments have been read, and of how many.
+pub type Watched<'a> = &'a mut dyn FnMut(u64, u64) -> Result<()>;
+
 impl Index {
     /// Reads the fragments that are new since the last call and drops what gone ones alone named, before anything is
     /// answered. A writer cannot open fragments: its index holds what this host stored itself, as far as the store has it.
     pub fn sync(&self, repository: &Repository) -> Result<Synced> {
-        self.bring(repository, None)
+        self.bring(repository, None, &mut |_, _| Ok(()))
     }
 
     /// The same, `now`: so a session knows how old its knowledge is, and need not synchronise again before it commits.
     pub fn sync_at(&self, repository: &Repository, now: Timestamp) -> Result<Synced> {
-        self.bring(repository, Some(now))
+        self.bring(repository, Some(now), &mut |_, _| Ok(()))
     }
 
-    fn bring(&self, repository: &Repository, now: Option<Timestamp>) -> Result<Synced> {
+    /// The same, where somebody watches: `watch` is told how many of the fragments that are new have been read, and of how many, and
+    /// may end it with an error.
+    pub fn sync_watched(&self, repository: &Repository, now: Timestamp, watch: Watched<'_>) -> Result<Synced> {
+        self.bring(repository, Some(now), watch)
+    }
+
+    fn bring(&self, repository: &Repository, now: Option<Timestamp>, watch: Watched<'_>) -> Result<Synced> {
         self.date(None);
         let mut synced = Synced::default();
         if repository.open_key().is_err() {
@@ -65,7 +74,7 @@ impl Index {
         } else {
             // What was listed and is gone when it is to be read was replaced by something that the next listing has.
             for _ in 0..LISTINGS {
-                if self.follow_fragments(repository, &mut synced)? {
+                if self.follow_fragments(repository, watch, &mut synced)? {
                     break;
                 }
             }
@@ -76,7 +85,7 @@ impl Index {
 
     /// Brings the index to what the fragments that stand say, without those that others replace; false if one vanished
     /// before it was read.
-    fn follow_fragments(&self, repository: &Repository, synced: &mut Synced) -> Result<bool> {
+    fn follow_fragments(&self, repository: &Repository, watch: Watched<'_>, synced: &mut Synced) -> Result<bool> {
         let mut damaged: Vec<(FragmentId, String)> = Vec::new();
         let generation = self.generation()?;
         // What is known now was durable before the listing begins: if it is not listed, it is gone.
@@ -87,8 +96,13 @@ impl Index {
         let mut replaced = self.replaced_by(|by| present.contains(by))?;
         let mut is_complete = true;
         let mut batch = Batch::default();
-        for (id, size) in listed {
-            if known.contains(&id) || replaced.contains(&id) {
+        let new: Vec<_> = listed.into_iter().filter(|(id, _)| !known.contains(id) && !replaced.contains(id)).collect();
+        for (number, (id, size)) in new.iter().copied().enumerate() {
+            if let Err(error) = watch(number as u64, new.len() as u64) {
+                self.insert_fragments(&mut batch)?;
+                return Err(error);
+            }
+            if replaced.contains(&id) {
                 continue;
             }
             match read_fragment(repository, &id) {

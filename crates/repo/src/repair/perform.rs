@@ -274,13 +274,15 @@ fn correct(
 ) -> Result<()> {
     let lacking: Vec<_> = plan.lacking.iter().filter(|lacking| lacking.will_be_corrected()).collect();
     watch(CheckStep::Snapshots(lacking.len() as u64))?;
+    let said = Annotations::load(repository, index)?;
     for Lacking { id, .. } in lacking {
-        let snapshot = match catalogue::read(repository, id) {
+        let mut snapshot = match catalogue::read(repository, id) {
             Ok((snapshot, _)) => snapshot,
             // Forgotten meanwhile.
             Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
+        said.tag(id, &mut snapshot.tags);
         let stored = Stored { id: *id, snapshot, notes: Notes::default() };
         if let Some((corrected, missing)) = snapshots::correct(repository, index, &stored, options, watch)? {
             repaired.corrected.push(Corrected { original: *id, id: corrected, missing });

@@ -270,6 +270,26 @@ fn what_was_said_of_a_record_is_said_of_the_one_in_its_place() {
 }
 
 #[test]
+fn a_corrected_snapshot_has_the_tags_that_the_damaged_one_has_by_then() {
+    let place = Place::new();
+    commit(&place, 0, FILES);
+    let snapshot = layout::id_of(&place.keys("snapshots")[0]).unwrap();
+    let (repository, index) = place.open();
+    let tags = Some(TagChange { clear: false, remove: Vec::new(), add: vec!["golden".to_owned()] });
+    let said =
+        Annotation { snapshot, at: Timestamp::default(), host: "host".into(), user: "user".into(), tags, proof: None };
+    annotations::put(&repository, &said).unwrap();
+    let (data, _) = data_and_manifest(&place);
+    place.store.delete(&data).unwrap();
+    let (_, repaired) = repair(&place);
+    let corrected = catalogue::read(&repository, &repaired.corrected[0].id).unwrap().0;
+    assert_eq!(corrected.tags, ["golden"]);
+    // It needs no annotation for them, and the damaged one has kept its own.
+    let found = Annotations::load(&repository, &index).unwrap();
+    assert_eq!((found.of(&repaired.corrected[0].id).count(), found.of(&snapshot).count()), (0, 1));
+}
+
+#[test]
 fn what_is_not_ours_is_told_and_left() {
     let place = Place::new();
     commit(&place, 0, FILES);
