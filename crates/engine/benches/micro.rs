@@ -31,7 +31,8 @@ use icecore_format::manifest::{
 use icecore_format::seal::{Entropy, ObjectKind, open_object, seal_object};
 use icecore_repo::{Index, Repository, Session};
 use icecore_source::{ListProgress, Root, Rules, Tree};
-use icecore_store::MemoryStore;
+
+use icecore_testkit::MemoryStore;
 use icecore_testkit::small_repository::{secret, small_repository};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
