@@ -102,10 +102,10 @@ fn selectors(remembered: &Remembered, typed: &str) -> Vec<(String, String)> {
     if let Some((name, _)) = typed.split_once('~') {
         let of_series = snapshots.iter().rev().filter(|stored| name == "latest" || stored.snapshot.instance == name);
         let before = of_series.enumerate().skip(1).take(BEFORE);
-        return before.map(|(steps, stored)| (format!("{name}~{steps}"), told(stored))).collect();
+        return before.map(|(steps, stored)| (format!("{name}~{steps}"), meant(remembered, stored))).collect();
     }
     let mut candidates = names(remembered);
-    candidates.extend(snapshots.last().map(|newest| ("latest".to_owned(), told(newest))));
+    candidates.extend(snapshots.last().map(|newest| ("latest".to_owned(), meant(remembered, newest))));
     let most = if typed.is_empty() { NEWEST } else { usize::MAX };
     let known = snapshots.iter().rev().map(|stored| (stored.id.short(), told(stored)));
     let unknown = others.iter().map(|id| (id.short(), "a snapshot".to_owned()));
@@ -115,9 +115,17 @@ fn selectors(remembered: &Remembered, typed: &str) -> Vec<(String, String)> {
 
 /// The names of all series, each with its newest snapshot.
 fn names(remembered: &Remembered) -> Vec<(String, String)> {
-    let series: BTreeMap<_, _> =
-        remembered.snapshots.iter().map(|stored| (stored.snapshot.instance.clone(), told(stored))).collect();
+    let series: BTreeMap<_, _> = remembered
+        .snapshots
+        .iter()
+        .map(|stored| (stored.snapshot.instance.clone(), meant(remembered, stored)))
+        .collect();
     series.into_iter().collect()
+}
+
+/// What a word means that goes by order: not told where this host does not know all snapshots, one of which may be meant.
+fn meant(remembered: &Remembered, stored: &Stored) -> String {
+    if remembered.others.is_empty() { told(stored) } else { stored.snapshot.instance.clone() }
 }
 
 /// A snapshot in a few words.
@@ -138,7 +146,13 @@ fn settings() -> Option<Settings> {
     let typed = Cli::command().ignore_errors(true).try_get_matches_from(words);
     let global = typed.ok().and_then(|typed| Global::from_arg_matches(&typed).ok()).unwrap_or_default();
     time::tell_in(global.utc);
-    Settings::resolve(&global, &World::look()).ok()
+    let world = World::look();
+    // What is no file may keep the shell waiting.
+    let named = global.config.as_ref().or(world.config.as_ref());
+    if named.is_some_and(|file| !std::fs::metadata(file).is_ok_and(|found| found.is_file())) {
+        return None;
+    }
+    Settings::resolve(&global, &world).ok()
 }
 
 #[cfg(test)]

@@ -212,6 +212,7 @@ mod tests {
             can_ask: false,
             configuration: None,
             pace: None,
+            log: None,
         }
     }
 

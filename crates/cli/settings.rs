@@ -33,6 +33,8 @@ pub struct Settings {
     pub configuration: Option<Configuration>,
     /// How fast content is read, by all threads of all instances together.
     pub pace: Option<Arc<Pace>>,
+    /// Where the log is written, if it is.
+    pub log: Option<PathBuf>,
 }
 
 /// Which repository is meant.
@@ -135,7 +137,9 @@ impl Settings {
         let password = password_source(global, world, configured_file, &place);
         let rate = configuration.as_ref().and_then(|configuration| configuration.limits.read_rate);
         let pace = rate.map(|rate| Arc::new(Pace::new(rate)));
-        Ok(Self { place, password, state, can_ask: world.can_ask, configuration, pace })
+        let configured_log = || configuration.as_ref().and_then(|configuration| configuration.tell.log.file.clone());
+        let log = global.log_file.clone().or_else(configured_log);
+        Ok(Self { place, password, state, can_ask: world.can_ask, configuration, pace, log })
     }
 
     /// Where this host keeps what it knows; needs no configuration, so that a frozen instance can be thawed whatever

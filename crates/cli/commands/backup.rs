@@ -148,7 +148,7 @@ fn freeze(freezing: Freezing, instance: &str, settings: &Settings, ours: &[PathB
         directory: settings.captures(),
     };
     if let FreezerConfig::Fsfreeze(config) = &mut freezer {
-        config.avoid = ours.iter().cloned().chain([settings.state.clone()]).collect();
+        config.avoid = ours.iter().cloned().chain([settings.state.clone()]).chain(settings.log.clone()).collect();
     }
     let plan = WindowPlan {
         instance: instance.to_owned(),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use icecore_engine::{Error as EngineError, browse};
 
-use super::{catalogue, find, open};
+use super::{catalogue, doubts, find, open};
 use crate::args::CatArgs;
 use crate::error::{Error, Result};
 use crate::exit::Code;
@@ -24,7 +24,9 @@ pub fn run(args: &CatArgs, settings: &Settings, output: &mut Output) -> Result<C
     }
     let opened = open(settings, output)?;
     let catalogue = catalogue(&opened.archive, output)?;
-    let stored = find(&catalogue, &String::from_utf8_lossy(snapshot))?;
+    let name = String::from_utf8_lossy(snapshot);
+    let stored = find(&catalogue, &name)?;
+    let is_doubtful = !doubts(&catalogue, stored, &name).is_empty();
     let to_terminal = output.manner().terminal;
     let (mut refused, mut last) = (false, 0);
     let mut failed: Option<io::Error> = None;
@@ -61,7 +63,7 @@ pub fn run(args: &CatArgs, settings: &Settings, output: &mut Output) -> Result<C
                     human::printable(lost)
                 ));
             }
-            Ok(Code::partial_if(printed.lost.is_some()))
+            Ok(Code::partial_if(printed.lost.is_some() || is_doubtful))
         }
     }
 }

@@ -12,7 +12,7 @@ use icecore_source::{Excludes, Kind, Stat};
 use serde_json::{Map, Value, json};
 
 use super::restore::{identities, ours};
-use super::{catalogue, find, open, threads};
+use super::{catalogue, doubts, find, open, threads};
 use crate::args::DiffArgs;
 use crate::error::{Error, Result};
 use crate::exit::Code;
@@ -31,6 +31,7 @@ pub fn run(args: &DiffArgs, settings: &Settings, output: &mut Output) -> Result<
     let quiet = args.stat && !output.manner().json;
     let colour = output.manner().colour;
     let mut report = Report { args, quiet, colour, stat: Sum::default(), stream: Stream::new(output, "changes") };
+    report.stream.miss(doubts(&catalogue, before, &args.before));
     let show = report.stream.shows_progress();
     let compared = if args.live {
         let path = browse::clean(args.after.as_deref().unwrap_or_default().as_encoded_bytes());
@@ -40,7 +41,12 @@ pub fn run(args: &DiffArgs, settings: &Settings, output: &mut Output) -> Result<
             browse::diff_live(archive, before, &path, job, progress, &mut |met| report.live(met))
         })?
     } else {
-        let after = find(&catalogue, &args.after.as_deref().unwrap_or_default().to_string_lossy())?;
+        let name = args.after.as_deref().unwrap_or_default().to_string_lossy();
+        let after = find(&catalogue, &name)?;
+        // Once, if both are in doubt.
+        if doubts(&catalogue, before, &args.before).is_empty() {
+            report.stream.miss(doubts(&catalogue, after, &name));
+        }
         let path = args.path.as_ref().map_or(Vec::new(), |path| browse::clean(path.as_encoded_bytes()));
         tail.insert("after".to_owned(), after.id.to_string().into());
         progress::attend(show, |progress| {

@@ -32,6 +32,9 @@ pub fn run(args: &FindArgs, settings: &Settings, output: &mut Output) -> Result<
     let base = args.path.as_ref().map_or(Vec::new(), |path| browse::clean(path.as_encoded_bytes()));
     let mut stream = Stream::new(output, "files");
     stream.miss(&catalogue.damaged);
+    if !args.filter.series.tags.is_empty() {
+        stream.miss(&catalogue.unclear);
+    }
     let searched = progress::attend(stream.shows_progress(), |progress| {
         all.iter().try_for_each(|series| {
             let (scope, is_wanted) =
@@ -43,7 +46,7 @@ pub fn run(args: &FindArgs, settings: &Settings, output: &mut Output) -> Result<
                     Ok(())
                 }
                 Met::Path(step) => {
-                    let runs = browse::runs(step, series.nights.len(), &|entry| wanted.admits(entry));
+                    let runs = browse::runs(step, series.nights.len(), &is_wanted);
                     let lines = || versions::lines(series, &nights, step.path(), &runs);
                     stream.push(lines, || versions::object(series, &nights, step.path(), &runs, step.unknown.count()))
                 }

@@ -1,5 +1,6 @@
 //! `icecore history`: every version of one file.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use icecore_engine::Error as EngineError;
@@ -7,6 +8,7 @@ use icecore_engine::browse::{self, Met, Scope};
 use serde_json::Map;
 
 use super::filter::{self, chosen};
+use super::restore::command_line::quoted;
 use super::versions::{self, Nights};
 use super::{catalogue, find, open};
 use crate::args::{HistoryArgs, SeriesFilter, SnapshotFilter};
@@ -30,9 +32,10 @@ pub fn run(args: &HistoryArgs, settings: &Settings, output: &mut Output) -> Resu
     let filter = SnapshotFilter { series, times: args.times.clone() };
     let is_series = catalogue.snapshots.iter().any(|stored| stored.snapshot.instance == name);
     if !is_series && let Ok(stored) = find(&catalogue, &name) {
-        let (series, path) = (human::printable(&stored.snapshot.instance), human::path(&path));
+        let target = OsString::from(format!("{}:{}", stored.snapshot.instance, String::from_utf8_lossy(&path)));
+        let next = human::printable(&quoted(&["icecore".into(), "history".into(), target]));
         return Err(EngineError::NotFound(format!(
-            "\"{name}\" names a single snapshot, and history looks at a whole series: `icecore history '{series}:{path}'`"
+            "\"{name}\" names a single snapshot, and history looks at a whole series: `{next}`"
         ))
         .into());
     }
@@ -62,9 +65,18 @@ pub fn run(args: &HistoryArgs, settings: &Settings, output: &mut Output) -> Resu
         })
     })?;
     if stream.printed() == 0 && searched.is_ok() && !stream.has_lost() {
+        let pattern = pattern_of(&path);
         let (path, count) = (human::path(&path), human::counted(count as u64, "night", "nights"));
-        let next = format!("`icecore find '{path}' -i {name}` looks for it anywhere");
+        let next = ["icecore".into(), "find".into(), pattern.into(), "-i".into(), OsString::from(&name)];
+        let next = format!("`{}` looks for it anywhere", human::printable(&quoted(&next)));
         return Err(EngineError::NotFound(format!("none of {count} of {name} holds \"{path}\"; {next}")).into());
     }
     stream.close(searched, Map::new(), "")
+}
+
+/// What finds the last component of a path wherever it stands.
+fn pattern_of(path: &[u8]) -> String {
+    let name = String::from_utf8_lossy(path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)).into_owned();
+    let is_special = |c: char| "\\*?[]!#".contains(c);
+    name.chars().flat_map(|c| is_special(c).then_some('\\').into_iter().chain([c])).collect()
 }

@@ -7,7 +7,7 @@ use icecore_engine::entry::{Entry, Node};
 use icecore_engine::snapshot::Snapshot;
 use serde_json::Map;
 
-use super::{catalogue, find, open};
+use super::{catalogue, doubts, find, open};
 use crate::args::LsArgs;
 use crate::error::Result;
 use crate::exit::Code;
@@ -21,8 +21,10 @@ pub fn run(args: &LsArgs, settings: &Settings, output: &mut Output) -> Result<Co
     let opened = open(settings, output)?;
     let catalogue = catalogue(&opened.archive, output)?;
     let (snapshot, path) = browse::split_path(args.target.as_encoded_bytes());
-    let stored = find(&catalogue, &String::from_utf8_lossy(snapshot))?;
+    let name = String::from_utf8_lossy(snapshot);
+    let stored = find(&catalogue, &name)?;
     let mut stream = Stream::new(output, "entries");
+    stream.miss(doubts(&catalogue, stored, &name));
     let listed = progress::attend(stream.shows_progress(), |progress| {
         browse::ls(&opened.archive, stored, &path, args.recursive, progress, &mut |shown| match shown {
             Shown::Lost(sentence) => {

@@ -67,6 +67,12 @@ fn find<'c>(catalogue: &'c Catalogue, text: &str) -> Result<&'c Stored> {
     Ok(browse::select(catalogue, text, &time::parse)?)
 }
 
+/// Damaged records that may be what `text` meant, so that what was found may be of an older night; an id is what it is.
+fn doubts<'c>(catalogue: &'c Catalogue, found: &Stored, text: &str) -> &'c [String] {
+    let is_id = found.snapshot.instance != text && found.id.to_string().starts_with(&text.to_ascii_lowercase());
+    if is_id { &[] } else { &catalogue.damaged }
+}
+
 /// The number of threads that was asked for, or of processors.
 fn threads(asked: Option<usize>) -> usize {
     asked.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get))

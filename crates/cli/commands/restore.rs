@@ -1,7 +1,7 @@
 //! `icecore restore`: brings back a snapshot or a part of it.
 
 mod application;
-mod command_line;
+pub(super) mod command_line;
 mod drop_old;
 mod new_instance;
 mod rehearsal;

@@ -111,8 +111,9 @@ impl Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        *standing() = None;
+        // Before it is taken away, so that nobody writes behind what is left of it.
         self.line.finish_and_clear();
+        *standing() = None;
     }
 }
 

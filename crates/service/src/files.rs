@@ -1,5 +1,6 @@
 //! Files that are replaced as a whole.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -9,12 +10,10 @@ use std::path::Path;
 /// Those of the file system; then the old one stays, and nothing is left beside it.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
     // Not by the suffix of the file: a collector of metrics would read it.
-    builder.prefix(".icecore-").suffix(".tmp");
-    permit(&mut builder, mode);
-    let mut file = builder.tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new().prefix(".icecore-").suffix(".tmp").tempfile_in(directory)?;
     file.write_all(bytes)?;
+    permit(file.as_file(), mode)?;
     // Otherwise a crash may leave an empty file under the name.
     file.as_file().sync_all()?;
     file.persist(path)?;
@@ -22,11 +21,14 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn permit(builder: &mut tempfile::Builder<'_, '_>, mode: u32) {
+fn permit(file: &File, mode: u32) -> io::Result<()> {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
-    builder.permissions(Permissions::from_mode(mode));
+    // Whatever the umask is.
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 #[cfg(not(unix))]
-fn permit(_: &mut tempfile::Builder<'_, '_>, _: u32) {}
+fn permit(_: &File, _: u32) -> io::Result<()> {
+    Ok(())
+}

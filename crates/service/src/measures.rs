@@ -6,7 +6,7 @@
 //! ```
 //! What is lost or damaged is measured anew by the next runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -118,7 +118,11 @@ impl Measures {
             }
         }
         let is_wanted = |instance: &str| tasks.iter().any(|task| task.instance() == Some(instance));
-        self.tasks.retain(|_, task| task.instance.as_deref().is_none_or(is_wanted));
+        let names: BTreeSet<String> = tasks.iter().map(ToString::to_string).collect();
+        // What is forgotten of an instance has no schedule of its own.
+        let is_forgetting =
+            |task: &TaskMeasure| task.word == "forget" && task.instance.as_deref().is_some_and(is_wanted);
+        self.tasks.retain(|name, task| names.contains(name) || is_forgetting(task));
         self.backups.retain(|instance, _| is_wanted(instance));
         if let Some(Observed { stored_bytes, proved }) = observed {
             self.stored_bytes = Some(stored_bytes);

@@ -121,6 +121,7 @@ impl Stage {
             can_ask: false,
             configuration: Configuration::find(Some(&file), &[])?,
             pace: None,
+            log: None,
         };
         let nights = [base.join("restored-first-night"), base.join("restored-second-night")];
         let rest = base.join("restored-at-rest");

@@ -69,9 +69,18 @@ fn write(file: &Path, kept: &MeasuresFile, ended: &Ended) -> Vec<String> {
 }
 
 /// Writes the file again if it is gone, as after a start of a host that has it in memory. A failure is told by the next run.
-pub fn renew(file: &Path, kept: &MeasuresFile) {
-    let measures = kept.load();
-    if measures.run.is_some() && !file.exists() {
-        let _ = metrics::write(file, &measures);
+/// Where that hangs, nothing is waited for: a run that has nothing to do must not keep the next one from being started.
+pub fn renew(file: &Path, kept: MeasuresFile) {
+    let (done, told) = channel();
+    let file = file.to_owned();
+    let begun = thread::Builder::new().spawn(move || {
+        let measures = kept.load();
+        if measures.run.is_some() && !file.exists() {
+            let _ = metrics::write(&file, &measures);
+        }
+        let _ = done.send(());
+    });
+    if begun.is_ok() {
+        let _ = told.recv_timeout(PATIENCE);
     }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use icecore_service::RunReport;
-use icecore_service::notify::{Channels, Client, Ending, Envelope, Mail, Notifier, Trust, Undelivered, Verdict};
+use icecore_service::notify::{
+    Channels, Client, Ending, Envelope, Mail, Notifier, Trust, Undelivered, Verdict, mail_host,
+};
 use icecore_service::report::Outcome;
+use icecore_service::{RunReport, TaskReport};
 use icecore_source::freezer::{FreezeErrorKind, feed_program};
 use serde_json::Value;
 
@@ -30,7 +32,7 @@ pub fn begin(notify: &Notify) -> Option<Notifier> {
 
 fn channel(mail: config::Mail) -> Mail {
     let config::Mail { to, from, command, .. } = mail;
-    let from = from.unwrap_or_else(|| format!("icecore@{}", world::host_name()));
+    let from = from.unwrap_or_else(|| format!("icecore@{}", mail_host(&world::host_name())));
     let deliver = Arc::new(move |message: &[u8], limit| {
         feed_program(&command, message, limit).map(drop).map_err(|error| Undelivered {
             is_for_now: error.kind != FreezeErrorKind::NotExecutable,
@@ -42,9 +44,11 @@ fn channel(mail: config::Mail) -> Mail {
 
 /// What is told of the end.
 pub fn ending(report: &RunReport, code: Code, still_failing: bool) -> Ending {
+    // Whoever is at what was busy tells of that, and of nothing else.
+    let is_else_well = |task: &TaskReport| matches!(task.result, Outcome::Done | Outcome::Busy | Outcome::Skipped);
     let verdict = match code {
         Code::Done => Verdict::Well,
-        Code::Busy => Verdict::Busy,
+        Code::Busy if report.tasks.iter().all(is_else_well) => Verdict::Busy,
         _ => Verdict::Failed,
     };
     let envelope = Envelope {

@@ -54,7 +54,7 @@ impl Night<'_> {
 /// Writes the metrics again if they are gone.
 pub fn renew(settings: &Settings, configuration: &Configuration) {
     if let Some(file) = &configuration.tell.metrics {
-        measure::renew(file, &measures(settings));
+        measure::renew(file, measures(settings));
     }
 }
 

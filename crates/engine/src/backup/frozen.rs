@@ -159,13 +159,13 @@ impl Attempt<'_> {
         story.progress.enter(Phase::Frozen);
         let clock = || (story.job.clock)();
         let window = Window::freeze(&freeze.plan, &clock, &|| story.progress.is_stopped()).map_err(failed)?;
-        let (instance, freezer) = (story.job.instance.as_str(), freeze.plan.freezer.name());
-        // Nobody waits for the log, which may stand on what is frozen.
-        tracing::info!(instance, freezer, "backup frozen");
         // When what was secured is to be kept whatever happens, the guardian's deadline thaws, and the work goes on.
         let limit = if self.keep { Duration::MAX } else { window.remaining() };
         let done = work(limit);
         let window = window.thaw().map_err(failed)?;
+        // Not before: a log on what is frozen would hang, and with it an end of this process that the guardian waits for.
+        let (instance, freezer) = (story.job.instance.as_str(), freeze.plan.freezer.name());
+        tracing::info!(instance, freezer, at = window.frozen.seconds, "backup frozen");
         let (window_ms, by) = (millis(window.window), window.by);
         tracing::info!(instance, window_ms, by = ?by, in_time = window.in_time, "backup thawed");
         let in_time = window.in_time || self.keep;

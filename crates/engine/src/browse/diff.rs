@@ -1,8 +1,10 @@
 //! What changed from one snapshot to another: a walk in lock-step that leaves out every block that both have.
 
 use icecore_format::entry::{Entry, Meta, Node, PathBytes};
+use icecore_format::manifest::ManifestReader;
 
 use super::content::same_content;
+use super::nothing_at;
 use super::versions::{Met, Scope, walk};
 use crate::Stored;
 use crate::archive::Archive;
@@ -134,6 +136,10 @@ pub fn diff(
     each: &mut dyn FnMut(Differs) -> Result<()>,
 ) -> Result<()> {
     let reader = archive.reader()?;
+    let lacks = |stored: &Stored| matches!(ManifestReader::new(&reader, &stored.snapshot.manifest).get(path), Ok(None));
+    if !path.is_empty() && lacks(before) && lacks(after) {
+        return Err(nothing_at(after, path));
+    }
     walk(archive, &[before, after], Scope::Differing(path), &|_| true, progress, &mut |met| {
         let step = match met {
             Met::Lost(_, sentence) => return each(Differs::Lost(sentence)),

@@ -98,6 +98,10 @@ pub fn diff_live(
         |place: &[u8]| unnamed > 0 || listing.problems().iter().any(|problem| is_beneath(place, &problem.path));
     // Behind a damaged block, what stands there is not known to be added.
     let mut blind = false;
+    let is_hidden = unnamed > 0 || listing.problems().iter().any(|problem| is_beneath(path, &problem.path));
+    if !path.is_empty() && !is_hidden && entries.peek().is_none() && listed.peek().is_none() {
+        return Err(super::nothing_at(stored, path));
+    }
     loop {
         progress.check()?;
         progress.done(0);

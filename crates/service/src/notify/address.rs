@@ -40,6 +40,12 @@ impl Address {
     /// What it is.
     pub fn check(&self) -> Result<(), String> {
         let url: Url = self.url.replace(SECRET, "secret").parse().map_err(|error| format!("{error}"))?;
+        let other = self.url.replace(SECRET, "other").parse::<Url>();
+        if other.is_ok_and(|other| other.authority() != url.authority()) {
+            return Err(format!(
+                "{SECRET} cannot stand in the name of the host, which is told: write it behind that, or into a header"
+            ));
+        }
         let uses = self.url.contains(SECRET) || self.headers.iter().any(|(_, value)| value.contains(SECRET));
         if uses && self.secret_file.is_none() {
             return Err(format!("{SECRET} stands for what is in secret-file, which is missing"));

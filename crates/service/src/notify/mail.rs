@@ -94,8 +94,7 @@ impl Mail {
         let Envelope { subject, date, zone, id, host } = &ending.envelope;
         let mut message = String::with_capacity(ending.text.len() * 2);
         let date = rfc2822::to_string(&date.to_zoned(zone.clone())).unwrap_or_default();
-        let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')).collect();
-        let host = if host.is_empty() { "localhost".to_owned() } else { host };
+        let host = mail_host(host);
         // One address a line: a list of any length stays within lines that every server takes.
         let (to, subject) = (self.to.join(",\n "), header(subject));
         let _ = write!(
@@ -143,6 +142,12 @@ fn header(text: &str) -> String {
     let words: Vec<_> =
         words.iter().map(|word| format!("=?utf-8?B?{}?=", Base64::encode_string(word.as_bytes()))).collect();
     words.join("\n ")
+}
+
+/// A host's name as it may stand in an address, whatever it is.
+pub fn mail_host(name: &str) -> String {
+    let host: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')).collect();
+    if host.is_empty() { "localhost".to_owned() } else { host }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 pub use icecore_http::{Client, Trust};
 
 pub use self::address::{Address, SECRET};
-pub use self::mail::{Deliver, Envelope, Mail, Undelivered, is_address};
+pub use self::mail::{Deliver, Envelope, Mail, Undelivered, is_address, mail_host};
 use self::ping::Ping;
 
 /// How long nobody is waited for beyond `patience`: the time that it takes to give up.
