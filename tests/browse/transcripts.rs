@@ -131,7 +131,7 @@ $ icecore history wiki:docs/old.md --last 2
 wiki:docs/old.md
 NOW 1 night in ID 4 B changed 2026-01-04 00:00 ID
 $ icecore history wiki:nowhere
-icecore: none of 4 nights of wiki holds \"nowhere\"; `icecore find 'nowhere' -i wiki` looks for it anywhere
+icecore: none of 4 nights of wiki holds \"nowhere\"; `icecore find nowhere -i wiki` looks for it anywhere
 [1]
 $ icecore history wiki
 icecore: \"wiki\" names no file: expected NAME:PATH, as in wiki:config.php

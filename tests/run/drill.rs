@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::tell::metric;
 use super::{Site, result, tasks};
 use crate::common::{Outcome, noise, number, write};
 
@@ -84,6 +85,7 @@ fn what_is_found_sound_is_verified_what_nothing_tests_is_restored_and_the_rest_f
     assert_eq!((site.home.objects("snapshots"), site.home.objects("annotations").len()), (records, 3));
     let table = site.home.ok(["snapshots"]).out();
     assert!(table.contains("proved") && table.matches("failed 20").count() == 1, "{table}");
+    assert_eq!(table.matches("restored 20").count(), 1, "{table}");
     assert!(site.home.ok(["show", "b"]).out().contains("verified on "));
     site.home.check(&["--read-data"]);
 
@@ -152,6 +154,57 @@ fn a_run_does_what_is_due_once_and_goes_on_after_a_failure() {
     let table = site.home.run(["run", "--now"]).expect(1).out();
     assert!(table.contains("drill b   done") && table.contains(" verified\n"), "{table}");
     assert_eq!(site.log(), ["a", "b", "a", "b"]);
+}
+
+#[test]
+fn a_snapshot_that_failed_is_no_success_until_a_drill_succeeds() {
+    let site = Site::new("", &[]);
+    let file = site.home.path("icecore.prom");
+    let top = format!("[metrics]\nfile = {file:?}\n[drill]\nschedule = \"daily 02:00\"");
+    let names = ["a", "b", "c"];
+    names.iter().for_each(|name| write(site.home.path("live").join(name).join("file"), "content"));
+    site.configure(&top, &[("a", &verify("exit 1")), ("b", &verify("true")), ("c", "")]);
+    site.home.run(["run"]).expect(1);
+    let metrics = |name: &str| {
+        let text = fs::read_to_string(&file).unwrap();
+        names.map(|instance| metric(&text, name, &[&format!("name=\"{instance}\"")]))
+    };
+    let drills = |name: &str| {
+        let text = fs::read_to_string(&file).unwrap();
+        names.map(|instance| metric(&text, name, &["\"drill\"", &format!("name=\"{instance}\"")]))
+    };
+    let told = |what: [Option<f64>; 3]| what.map(|value| value.is_some());
+    assert_eq!(told(drills("task_last_success_timestamp_seconds")), [false, true, true]);
+    assert_eq!(drills("task_exit_code"), [Some(1.0), Some(0.0), Some(0.0)]);
+    // Of the third nobody knows whether it can be used.
+    assert_eq!(told(metrics("backup_proved_timestamp_seconds")), [false, true, false]);
+    let plan = || site.home.ok(["run", "--dry-run"]).out();
+    let line = |plan: &str| plan.lines().find(|line| line.contains("drill a")).unwrap().to_owned();
+    let waits = line(&plan());
+    assert!(waits.starts_with('-') && waits.contains("failed at"), "{waits}");
+    // What runs meanwhile and goes well does not hide it.
+    site.home.ok(["run", "--now", "-i", "a"]);
+    assert!(line(&plan()).contains("failed at"));
+    assert_eq!(told(drills("task_last_success_timestamp_seconds")), [false, true, true]);
+    site.configure(&top, &[("a", &verify("true")), ("b", ""), ("c", "")]);
+    site.home.ok(["run", "--now"]);
+    assert!(!line(&plan()).contains("failed at"));
+    assert_eq!(told(drills("task_last_success_timestamp_seconds")), [true; 3]);
+    assert_eq!(told(metrics("backup_proved_timestamp_seconds")), [true, true, false]);
+}
+
+#[test]
+fn a_backup_that_is_due_comes_before_the_drills_that_are_left() {
+    let site = Site::new("", &[("a", ""), ("b", "")]);
+    // What is not noted was never done.
+    let forget = verify(&format!("rm {}/runs/*.json", site.state().display()));
+    site.configure("[drill]\nschedule = \"daily 02:00\"", &[("a", &forget), ("b", &verify("true"))]);
+    let outcome = site.home.run(["run", "--json"]).expect(0);
+    let report = outcome.json();
+    assert_eq!(tasks(&report), ["backup a", "backup b", "prune", "check", "drill a"], "{outcome}");
+    assert!(report["warnings"].to_string().contains("1 drill that is left waits for the next run"), "{outcome}");
+    let next = site.home.json(["run"]);
+    assert!(tasks(&next).contains(&"drill b".to_owned()), "{next:#}");
 }
 
 #[test]

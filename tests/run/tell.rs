@@ -15,7 +15,7 @@ use crate::common::{Running, args, schema, write};
 const CARE: &str = "[prune]\nschedule = \"never\"\n[check]\nschedule = \"never\"\n";
 
 /// The value of the only series of a metric that holds all of `labels`.
-fn metric(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
+pub fn metric(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
     let is_it =
         |line: &&str| line.starts_with(&format!("icecore_{name}{{")) && labels.iter().all(|label| line.contains(label));
     let found: Vec<_> = text.lines().filter(is_it).collect();

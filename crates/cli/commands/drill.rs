@@ -34,12 +34,14 @@ use crate::interrupt;
 use crate::output::Output;
 use crate::output::human::{self, Align, Table};
 use crate::settings::Settings;
+use crate::world;
 
 /// Runs the command.
 pub fn run(args: &DrillArgs, settings: &Settings, output: &mut Output) -> Result<Code> {
     let configuration = settings.configuration()?;
     let mut instances = configuration.chosen(&args.instances, args.all)?;
-    clear_away(settings, output);
+    let left = clear_away(settings, output);
+    left.iter().for_each(|warning| output.warn(warning));
     let opened = open(settings, output)?;
     let which = match &args.snapshot {
         Some(text) => {
@@ -80,17 +82,19 @@ pub fn run(args: &DrillArgs, settings: &Settings, output: &mut Output) -> Result
     Ok(code)
 }
 
-/// Removes what drills that were killed have left, and says so.
-pub fn clear_away(settings: &Settings, output: &Output) {
-    for cleared in scratch::clear_away(&settings.scratch()) {
+/// Removes what drills that were killed have left, and says so. The sentences are what stays, and why.
+pub fn clear_away(settings: &Settings, output: &Output) -> Vec<String> {
+    let mut left = Vec::new();
+    for cleared in scratch::clear_away(&settings.scratch(), &world::host_name()) {
         match cleared {
             Ok(path) => {
                 let path = human::printable(&path.to_string_lossy());
                 output.always(format_args!("{path}, which an interrupted drill had left, is removed"));
             }
-            Err(error) => output.warn(error),
+            Err(error) => left.push(error.to_string()),
         }
     }
+    left
 }
 
 fn print(reports: &[TaskReport], output: &mut Output) -> io::Result<()> {

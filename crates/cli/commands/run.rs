@@ -70,9 +70,10 @@ pub fn run(args: &RunArgs, settings: &Settings, recovery: &Recovery, output: &mu
         tell::agenda(&plan.agenda(&history), output)?;
         return Ok(Code::Done);
     }
-    clear_away(settings, output);
+    let left = clear_away(settings, output);
     let items = plan.agenda(&history);
     if !items.iter().any(|item| item.standing.is_now()) {
+        left.iter().for_each(|warning| output.warn(warning));
         others::renew(settings, configuration);
         if recovery.code != Code::Done {
             // Nothing is done, but an instance may be frozen: somebody must hear of it.
@@ -86,6 +87,7 @@ pub fn run(args: &RunArgs, settings: &Settings, recovery: &Recovery, output: &mu
     let due = items.iter().filter(|item| item.standing.is_now()).count();
     tracing::info!(due, "run begins");
     let mut night = Night::begin(args, settings, plan, recovery, output);
+    left.into_iter().for_each(|warning| night.warn_of(warning, output));
     night.spend(items, history, output);
     let (report, code) = night.end(output);
     tracing::info!(code = report.code, tasks = report.tasks.len(), seconds = report.seconds, "run ends");
@@ -249,6 +251,8 @@ impl<'a> Night<'a> {
         items.iter().filter(|item| item.is_put_off).for_each(|item| self.put_off(item, output));
         let (backups, care): (Vec<_>, Vec<_>) =
             items.into_iter().filter(|item| item.standing.is_now()).partition(|item| item.task.is_backup());
+        let (drills, care): (Vec<_>, Vec<_>) =
+            care.into_iter().partition(|item| matches!(item.task, Task::Drill { .. }));
         let stored = self.backups(&backups, archive, output);
         for name in stored {
             if !interrupt::is_raised()
@@ -266,13 +270,10 @@ impl<'a> Night<'a> {
                 output.detail("the prune waits until every backup has succeeded");
                 self.put_off(&item, output);
             } else if !interrupt::is_raised() {
-                let done = match item.task {
-                    Task::Drill { .. } => self.tasks.due_drill(&item, archive),
-                    _ => self.tasks.care(&item, archive),
-                };
-                done.into_iter().for_each(|done| self.add(done, output));
+                self.tasks.care(&item, archive).into_iter().for_each(|done| self.add(done, output));
             }
         }
+        self.drills(&drills, archive, output);
         if interrupt::is_raised() {
             self.code = self.code.worst(Code::Interrupted);
         }

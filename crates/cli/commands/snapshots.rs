@@ -138,9 +138,10 @@ fn verdict(snapshot: &Snapshot) -> String {
     parts.join(", ")
 }
 
-/// When it was last tried, and if that failed.
+/// When it was last tried, and what nothing has tested, or failed.
 fn proved(stored: &Stored) -> String {
     stored.notes.proof.as_ref().map_or_else(String::new, |(proof, _)| match proof.verdict {
+        ProofVerdict::Ok if proof.test_seconds.is_none() => format!("restored {}", time::local(proof.began)),
         ProofVerdict::Ok => time::local(proof.began),
         ProofVerdict::Failed => format!("failed {}", time::local(proof.began)),
     })

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use icecore_service::Schedule;
-use icecore_source::freezer::service::TESTING;
 
 use super::Mark;
 use super::section::{Item, Section};
@@ -16,6 +15,8 @@ pub const KEYS: &[&str] = &["schedule", "snapshot", "scratch", "timeout"];
 /// The words for which snapshot is tried.
 pub const CHOICES: [(&str, Choice); 2] = [("newest", Choice::Newest), ("random", Choice::Random)];
 
+/// How long `verify` may take: the tasks of a run come one after another, and a backup waits for it.
+const TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
 const TIMEOUT_LIMITS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
 
 /// When a restore is practised, with which snapshot, and where.
@@ -51,7 +52,7 @@ impl Choice {
 
 impl Default for DrillJob {
     fn default() -> Self {
-        Self { schedule: Schedule::never(), asked: None, snapshot: Choice::Newest, scratch: None, timeout: TESTING }
+        Self { schedule: Schedule::never(), asked: None, snapshot: Choice::Newest, scratch: None, timeout: TIMEOUT }
     }
 }
 

@@ -11,7 +11,7 @@ use toml::de::DeTable;
 use super::error::{ConfigError, ConfigErrors};
 use super::section::{Item, Section, Source};
 use super::{Configuration, Freezing, Instance, InstanceRoot, Repository};
-use super::{DrillJob, capture, drill, freezer, hooks, jobs, tell, terms};
+use super::{DrillJob, capture, drill, freezer, hooks, jobs, tell, terms, verify};
 use crate::settings::local_directory;
 
 type Result<T> = std::result::Result<T, ConfigError>;
@@ -162,7 +162,7 @@ fn instance(section: &Section<'_>, defaults: &terms::Terms, drill: &DrillJob) ->
     let freezer = section.read("freezer", FreezerConfig::None, freezer::read);
     let (capture, snapshot) = section.take(capture::read(section, &freezer)).unwrap_or((Choice::Auto, None));
     let terms = terms::read(section, defaults);
-    let verify = section.find("verify", Item::program);
+    let verify = section.find("verify", |item| verify::read(item, roots.as_deref().unwrap_or_default()));
     let drill = drill::read(section, drill);
     let freezing = Freezing {
         freezer,

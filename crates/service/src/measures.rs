@@ -36,7 +36,7 @@ pub struct Measures {
     pub tasks: BTreeMap<String, TaskMeasure>,
     /// The last snapshots that were taken, by instance.
     pub backups: BTreeMap<String, BackupMeasure>,
-    /// When the newest snapshot was taken that was restored and used with success, by instance.
+    /// When the newest snapshot was taken that was restored and that a program found sound, by instance.
     pub proved: BTreeMap<String, Timestamp>,
 }
 

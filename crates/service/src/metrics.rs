@@ -106,7 +106,7 @@ impl Page<'_> {
         each("backup_errors", "Entries that could not be read as they should.", |backup| Some(backup.problems as f64));
         self.gauge(
             "backup_proved_timestamp_seconds",
-            "When the newest snapshot was taken that was restored and used with success.",
+            "When the newest snapshot was taken that a drill restored and a program found sound.",
             measures.proved.iter().map(|(name, taken)| (named(name), unix(*taken))),
         );
     }

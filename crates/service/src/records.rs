@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! DIRECTORY/NAME.json   { "version": 1, "only_writes": false,
-//!                         "tasks": { "backup wiki": { "success": TIME, "failure": TIME, "put_off": TIME }, … } }
+//!                         "tasks": { "backup wiki": { "success": TIME, "failure": TIME, "bad": TIME,
+//!                                                  "put_off": TIME }, … } }
 //! DIRECTORY/NAME.lock   held by whoever writes the other
 //! ```
 //! For backups the repository's snapshots tell the truth. Here it stands so that nobody opens a repository only to find that
@@ -40,6 +41,12 @@ impl History {
     pub fn succeeded(&mut self, task: &Task, at: Timestamp) {
         let last = self.tasks.entry(task.to_string()).or_default();
         (last.success, last.put_off) = (Some(at), None);
+    }
+
+    /// A task was done at a time, but what it tried is not well.
+    pub fn went_badly(&mut self, task: &Task, at: Timestamp) {
+        let last = self.tasks.entry(task.to_string()).or_default();
+        (last.bad, last.put_off) = (Some(at), None);
     }
 
     /// A task failed at a time.
@@ -130,7 +137,7 @@ mod tests {
         records.note(|history| history.failed(&wiki, time(20))).unwrap();
         records.note(|history| history.succeeded(&Task::Prune, time(30))).unwrap();
         let history = records.load();
-        assert_eq!(history.last(&wiki), Last { success: Some(time(10)), failure: Some(time(20)), put_off: None });
+        assert_eq!(history.last(&wiki), Last { success: Some(time(10)), failure: Some(time(20)), ..Last::default() });
         assert_eq!(history.last(&Task::Prune).success, Some(time(30)));
         assert_eq!(history.last(&Task::Check), Last::default());
         let file = directory.path().join("runs/abc.json");

@@ -83,6 +83,9 @@ pub struct Last {
     pub success: Option<Timestamp>,
     /// In vain.
     pub failure: Option<Timestamp>,
+    /// Done, but what it tried was not well, as a snapshot that failed a drill.
+    #[serde(default)]
+    pub bad: Option<Timestamp>,
     /// Not at all, although it was due: the first time since it was done well.
     pub put_off: Option<Timestamp>,
 }
@@ -92,13 +95,24 @@ impl Last {
     #[must_use]
     pub fn past(self, now: Timestamp) -> Self {
         let past = |time: &Timestamp| *time <= now;
-        let [success, failure, put_off] = [self.success, self.failure, self.put_off].map(|time| time.filter(past));
-        Self { success, failure, put_off }
+        let [success, failure, bad, put_off] =
+            [self.success, self.failure, self.bad, self.put_off].map(|time| time.filter(past));
+        Self { success, failure, bad, put_off }
     }
 
-    /// The last failure, unless something succeeded after it: then it says nothing about the present.
+    /// When it was last done, well or not: its schedule goes on from there.
+    pub fn done(self) -> Option<Timestamp> {
+        self.success.max(self.bad)
+    }
+
+    /// The last failure, unless it was done after it: it is to be tried again soon.
     pub fn open_failure(self) -> Option<Timestamp> {
-        self.failure.filter(|failure| self.success.is_none_or(|success| *failure > success))
+        self.failure.filter(|failure| self.done().is_none_or(|done| *failure > done))
+    }
+
+    /// When it last was not well, unless it succeeded after that: then it says nothing about the present.
+    pub fn trouble(self) -> Option<Timestamp> {
+        self.failure.max(self.bad).filter(|trouble| self.success.is_none_or(|success| *trouble > success))
     }
 }
 
@@ -138,9 +152,9 @@ impl Schedule {
             return Due::Never;
         }
         let last = last.past(now);
-        let since = match last.success {
+        let since = match last.done() {
             None => None,
-            Some(success) => match self.after(success, zone) {
+            Some(done) => match self.after(done, zone) {
                 None => return Due::Never,
                 Some(slot) if slot > now => return Due::Next(slot),
                 slot => slot,

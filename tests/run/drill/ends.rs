@@ -140,6 +140,66 @@ fn what_is_mounted_in_a_copy_is_not_touched_and_keeps_it_until_the_next_run() {
     expect_nothing_left(&site);
 }
 
+/// Of the same file system, so that no number of a device tells it from the copy.
+#[test]
+fn live_data_that_is_bound_into_a_copy_is_not_deleted() {
+    if !may_act_as_root("a directory is mounted") {
+        return;
+    }
+    let site = Site::new("", &[("a", "")]);
+    let (log, live) = (site.home.path("log"), site.home.path("live/a"));
+    let script = format!("mkdir $1/m && mount --bind {} $1/m && echo $1 >> {}", live.display(), log.display());
+    site.configure("", &[("a", &verify(&script))]);
+    site.home.ok(["backup", "-i", "a"]);
+    let outcome = site.home.run(["drill", "-i", "a", "--json"]);
+    let mounted = site.log().first().map(|copy| Path::new(copy).join("m"));
+    if let Some(mounted) = &mounted {
+        Command::new("umount").arg(mounted).output().unwrap();
+    }
+    assert!(mounted.is_some() && live.join("file").exists(), "{outcome}");
+    let outcome = outcome.expect(3).said(&["cannot be deleted", "m: another directory is mounted there"]);
+    expect_verified(&outcome, "a");
+    site.home.ok(["run"]).said(&["which an interrupted drill had left, is removed"]);
+    expect_nothing_left(&site);
+}
+
+/// One that cannot be deleted is told in the report of each run.
+#[test]
+fn what_a_run_cannot_remove_stands_in_its_report() {
+    if !may_act_as_root("a file system is mounted") {
+        return;
+    }
+    let site = Site::new("", &[("a", "")]);
+    let log = site.home.path("log");
+    let script = format!("mkdir $1/m && mount -t tmpfs none $1/m && echo $1 >> {}", log.display());
+    site.configure("", &[("a", &verify(&script))]);
+    site.home.ok(["backup", "-i", "a"]);
+    let drill = site.home.run(["drill", "-i", "a"]);
+    let outcome = site.home.run(["run", "--now", "--json"]);
+    if let Some(copy) = site.log().first() {
+        Command::new("umount").arg(Path::new(copy).join("m")).output().unwrap();
+    }
+    drill.expect(3);
+    let warnings = outcome.json()["warnings"].to_string();
+    assert!(warnings.contains("cannot be deleted") && warnings.contains("icecore-scratch-"), "{outcome}");
+}
+
+#[test]
+fn programs_that_a_test_leaves_running_are_ended_also_in_sessions_of_their_own() {
+    let site = Site::new("", &[("a", ""), ("b", "")]);
+    let log = site.home.path("log");
+    let script =
+        |end: &str| verify(&format!("setsid sleep 600 > /dev/null 2>&1 & echo $! >> {}; {end}", log.display()));
+    let slow = format!("{}[instance.drill]\ntimeout = \"2s\"\n", script("sleep 600"));
+    site.configure("", &[("a", &script("true")), ("b", &slow)]);
+    site.home.ok(["backup", "--all"]);
+    site.home.run(["drill", "--all"]).expect(1).said(&["took longer than 2.0 s"]);
+    let log = site.log();
+    assert_eq!(log.len(), 2, "{log:?}");
+    assert!(log.iter().all(|process| has_ended(&Path::new("/proc").join(process))), "{log:?}");
+    expect_nothing_left(&site);
+}
+
 #[test]
 fn drills_beside_each_other_leave_each_other_alone() {
     let site = waiting("", "");

@@ -1,6 +1,7 @@
 //! Where a drill restores to, and what it is told of that.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
 use icecore_testkit::SmallDisk;
@@ -31,6 +32,62 @@ fn a_drill_without_room_is_refused_before_it_restores() {
     assert_eq!((site.log(), proof(&site, "a")), (vec!["tested".to_owned()], serde_json::Value::Null));
     assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
     expect_nothing_left(&site);
+}
+
+#[test]
+fn a_disk_that_compresses_needs_room_all_the_same() {
+    let Some(disk) = SmallDisk::of_kind("btrfs", 128 << 20) else { return };
+    let site = Site::new("", &[("a", "")]);
+    write(site.home.path("live/a/large"), noise(1, 140 << 20));
+    site.configure(&format!("[drill]\nscratch = {:?}", disk.path()), &[("a", &verify("true"))]);
+    site.home.ok(["backup", "-i", "a"]);
+    site.home.run(["drill", "-i", "a"]).expect(1).said(&["no room to practise the restore of snapshot "]);
+    assert_eq!((proof(&site, "a"), fs::read_dir(disk.path()).unwrap().count()), (serde_json::Value::Null, 0));
+    write(site.home.path("live/a/large"), "small");
+    site.home.ok(["backup", "-i", "a"]);
+    expect_verified(&site.home.run(["drill", "-i", "a", "--json"]).expect(0), "a");
+}
+
+#[test]
+fn what_a_link_in_the_copy_leads_to_is_not_tested() {
+    let site = Site::new("", &[]);
+    let (live, log) = (site.home.path("live/a"), site.home.path("log"));
+    let elsewhere = site.home.path("elsewhere");
+    write(elsewhere.join("db"), "live");
+    write(live.join("within/db"), "a copy");
+    symlink(&elsewhere, live.join("current")).unwrap();
+    symlink("within", live.join("beside")).unwrap();
+    let touch = |place: &str| {
+        let script = format!("echo tested >> {}; cat ${{1#--db=}}", log.display());
+        format!("verify = [\"/bin/sh\", \"-c\", {script:?}, \"verify\", \"{place}\"]\n")
+    };
+    site.configure("", &[("a", "")]);
+    site.home.ok(["backup", "-i", "a"]);
+    for place in ["{r}/current/db", "--db={r}/current/db", "{r}/current/new", "{r}/current"] {
+        site.configure("", &[("a", &touch(place))]);
+        let outcome = site.home.run(["drill", "-i", "a"]).expect(1);
+        outcome.said(&["`verify` of instance a would test something else", "current", "in the copy leads to"]);
+    }
+    assert_eq!((site.log().len(), proof(&site, "a")), (0, serde_json::Value::Null));
+    expect_nothing_left(&site);
+    for place in ["{r}/beside/db", "--db={r}/within/db"] {
+        site.configure("", &[("a", &touch(place))]);
+        expect_verified(&site.home.run(["drill", "-i", "a", "--json"]).expect(0), "a");
+    }
+}
+
+#[test]
+fn a_program_in_the_copy_tests_it() {
+    let site = Site::new("", &[]);
+    let program = site.home.path("live/a/bin/check");
+    write(&program, "#!/bin/sh\ntest -e \"$1/bin/check\"\n");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    site.configure("", &[("a", "verify = [\"{r}/bin/check\", \"{r}\"]\n")]);
+    site.home.ok(["backup", "-i", "a"]);
+    expect_verified(&site.home.run(["drill", "-i", "a", "--json"]).expect(0), "a");
+    site.configure("", &[("a", "verify = [\"{r}/bin/other\", \"{r}\"]\n")]);
+    site.home.run(["drill", "-i", "a"]).expect(1).said(&["bin/other cannot be found"]);
+    assert_eq!(proof(&site, "a")["result"], "verified");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One snapshot, from its choice to its proof.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use icecore_engine::annotate::Author;
@@ -37,6 +37,8 @@ pub struct Attempt {
     pub drilled: Drilled,
     /// What is an alarm: the first is that of the snapshot, if it failed.
     pub failures: Vec<Sorted>,
+    /// What came of it stands beside the snapshot.
+    pub is_recorded: bool,
     /// What went wrong beside.
     pub warnings: Vec<String>,
 }
@@ -79,8 +81,7 @@ pub fn attempt(
     let host = world::host_name();
     let stored = choose(&catalogue, &instance.name, &host, which)?;
     let scratch = make_scratch(instance, settings, archive)?;
-    let copy = scratch.path().join(COPY);
-    let test = test_program(instance, stored, &copy)?;
+    let test = test_program(instance, stored, &scratch.path())?;
     let report = bring_back(stored, &scratch, settings, archive, show)?;
     let restored = begun.elapsed();
     let finding = judge(instance, stored, &report, restored, test.as_deref(), &scratch)?;
@@ -92,7 +93,9 @@ pub fn attempt(
         failures.push(Sorted { message, hint: finding.hint.clone(), code: Code::Failed });
     }
     let author = Author { host, user: world::user_name(), now: time::now() };
-    if let Err(error) = archive.record_proof(stored, finding.proof(began, begun.elapsed()), &author) {
+    let recorded = archive.record_proof(stored, finding.proof(began, begun.elapsed()), &author);
+    let is_recorded = recorded.is_ok();
+    if let Err(error) = recorded {
         let sorted = exit::sort(&error.into());
         failures.push(Sorted { message: format!("the result cannot be recorded: {}", sorted.message), ..sorted });
     }
@@ -108,17 +111,17 @@ pub fn attempt(
         missing: report.missing_count,
         message: finding.message,
     };
-    Ok(Attempt { drilled, failures, warnings })
+    Ok(Attempt { drilled, failures, is_recorded, warnings })
 }
 
 /// Makes the directory to restore into, where no backup reads. Unless another place is configured that is beside the index,
 /// which every backup leaves out.
 fn make_scratch(instance: &Instance, settings: &Settings, archive: &Archive) -> Result<Scratch> {
-    let registry = settings.scratch();
+    let (registry, host) = (settings.scratch(), world::host_name());
     let Some(parent) = &instance.drill.scratch else {
         let parent = archive.index_path().with_file_name("scratch");
         fs::create_dir_all(&parent).map_err(Error::file("make", &parent))?;
-        return Ok(Scratch::make(&registry, &parent)?);
+        return Ok(Scratch::make(&registry, &parent, &host)?);
     };
     for other in &settings.configuration()?.instances {
         for root in &other.roots {
@@ -134,14 +137,20 @@ fn make_scratch(instance: &Instance, settings: &Settings, archive: &Archive) -> 
             }
         }
     }
-    Ok(Scratch::make(&registry, parent)?)
+    Ok(Scratch::make(&registry, parent, &host)?)
 }
 
-/// The program that tests the copy. It must be able to run, and be told where that is: else it would test the live files.
-fn test_program(instance: &Instance, stored: &Stored, copy: &Path) -> Result<Option<Vec<String>>> {
+/// Where a root of a snapshot is restored to.
+fn place(stored: &Stored, root: &str, scratch: &Path) -> PathBuf {
+    let copy = scratch.join(COPY);
+    if stored.snapshot.roots.len() == 1 { copy } else { copy.join(root) }
+}
+
+/// The program that tests the copy. It must be told where that is: else it would test the live files. And it must be able to
+/// run, unless it stands in the copy itself, which is not there yet.
+fn test_program(instance: &Instance, stored: &Stored, scratch: &Path) -> Result<Option<Vec<String>>> {
     let (name, roots) = (&instance.name, &stored.snapshot.roots);
-    let place = |root: &str| if roots.len() == 1 { copy.to_owned() } else { copy.join(root) };
-    let Some(test) = instance.test_program(|root| place(&root.name)) else { return Ok(None) };
+    let Some(test) = instance.test_program(|root| place(stored, &root.name, scratch)) else { return Ok(None) };
     if instance.tested_roots().next().is_none() {
         return Err(Error::Refused(format!(
             "`verify` of instance {name} is not told where the restored copy is, and would test something else: {}",
@@ -154,8 +163,36 @@ fn test_program(instance: &Instance, stored: &Stored, copy: &Path) -> Result<Opt
             "`verify` of instance {name} tests the root {root}, which snapshot {id} does not have: try one that has it"
         )));
     }
-    check_program(&test).map_err(|source| Error::Freezer { instance: name.clone(), source: source.into() })?;
+    if !instance.is_test_in_a_root() {
+        expect_program(instance, &test)?;
+    }
     Ok(Some(test))
+}
+
+fn expect_program(instance: &Instance, test: &[String]) -> Result<()> {
+    check_program(test).map_err(|source| Error::Freezer { instance: instance.name.clone(), source: source.into() })
+}
+
+/// Refuses to test what the copy leads out of itself to: the live files, or anybody's.
+fn expect_within(instance: &Instance, stored: &Stored, scratch: &Path) -> Result<()> {
+    let whole = scratch.canonicalize().map_err(Error::file("look at", scratch))?;
+    for path in instance.tested_places(|root| place(stored, &root.name, scratch)) {
+        // What is not there yet would stand where the directory above it is.
+        let Some((named, found)) = path.ancestors().find_map(|path| Some((path, path.canonicalize().ok()?))) else {
+            continue;
+        };
+        if !found.starts_with(&whole) {
+            let named = named.strip_prefix(scratch.join(COPY)).unwrap_or(named);
+            return Err(Error::Refused(format!(
+                "`verify` of instance {} would test something else than the restored copy: {} in the copy leads to {}; \
+                 name what that links to as a root of its own",
+                instance.name,
+                named.display(),
+                found.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Restores all of a snapshot, and reads it back.
@@ -221,6 +258,8 @@ fn judge(
         let message = format!("{done}; not tested: the instance has no `verify`");
         return Ok(Finding { worth: Worth::Restored, message, hint: None, tested: None });
     };
+    expect_within(instance, stored, &scratch.path())?;
+    expect_program(instance, test)?;
     let begun = Instant::now();
     let tested = run_test(test, &[scratch.mark()], instance.drill.timeout, &|| !interrupt::is_raised());
     let elapsed = begun.elapsed();

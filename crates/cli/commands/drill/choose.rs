@@ -5,6 +5,7 @@ use icecore_engine::{Catalogue, Error as EngineError, Stored};
 
 use crate::config::DrillChoice;
 use crate::error::{Error, Result};
+use crate::time;
 
 /// What a person or the configuration wants to be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +35,15 @@ pub fn choose<'c>(catalogue: &'c Catalogue, instance: &str, host: &str, which: W
         return named.ok_or_else(|| missing(format!("snapshot {} is gone: somebody has forgotten it", id.short())));
     }
     let all = || catalogue.snapshots.iter().filter(|stored| stored.snapshot.instance == instance);
+    // A clock that was wrong makes no snapshot newer than those that were taken since.
+    let now = time::now();
     let mut candidates: Vec<&Stored> = all().filter(|stored| stored.snapshot.host == host).collect();
     if candidates.is_empty() {
         candidates = all().collect();
     }
     let chosen = match which {
         Which::Random => even(candidates.len(), &mut random)?.and_then(|place| candidates.get(place)),
-        _ => candidates.last(),
+        _ => candidates.iter().rev().find(|stored| stored.snapshot.taken <= now).or(candidates.last()),
     };
     let next = "there is nothing to practise with before its first backup";
     chosen.copied().ok_or_else(|| missing(format!("instance {instance} has no snapshot: {next}")))

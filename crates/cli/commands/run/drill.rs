@@ -1,13 +1,42 @@
 //! Practised restores among the tasks of a run.
 
 use icecore_engine::Archive;
-use icecore_service::report::Work;
+use icecore_service::agenda::Wanted;
+use icecore_service::report::{Work, Worth};
 use icecore_service::{Item, Standing, Task};
+use jiff::Timestamp;
 
-use super::tasks::{Doing, Done, Tasks};
+use super::tasks::{Doing, Done, Noted, Tasks};
+use super::{Night, Plan};
 use crate::commands::drill::{Which, attempt};
 use crate::config::Instance;
 use crate::exit::{self, Code};
+use crate::interrupt;
+use crate::output::{Output, human};
+
+impl Night<'_> {
+    /// Practises what is due. A backup that comes due meanwhile does not wait for more than one drill.
+    pub(super) fn drills(&mut self, items: &[Item], archive: &Archive, output: &Output) {
+        for (number, item) in items.iter().enumerate() {
+            if interrupt::is_raised() {
+                return;
+            }
+            if let Some(backup) = self.due_backup().filter(|_| number > 0) {
+                let (backup, left) = (human::printable(&backup.to_string()), items.len() - number);
+                let drills = human::counted(left as u64, "drill that is left waits", "drills that are left wait");
+                return self.warn_of(format!("{backup} is due by now: {drills} for the next run"), output);
+            }
+            self.tasks.due_drill(item, archive).into_iter().for_each(|done| self.add(done, output));
+        }
+    }
+
+    /// A backup that is due at this time.
+    fn due_backup(&self) -> Option<Task> {
+        let plan = Plan { configuration: self.plan.configuration, wanted: Wanted::default(), now: Timestamp::now() };
+        let items = plan.agenda(&self.tasks.records.load());
+        items.into_iter().find(|item| item.task.is_backup() && item.standing.is_now()).map(|item| item.task)
+    }
+}
 
 impl Tasks<'_> {
     /// Practises the restore of an instance that is due; `None` if another run has done it meanwhile.
@@ -37,22 +66,28 @@ impl Tasks<'_> {
         let started = doing.report.started;
         // The lock is held until the result is noted.
         let tried = lock.and_then(|lock| Ok((attempt(instance, which, self.settings, archive, self.show)?, lock)));
-        let (success, _lock) = match tried {
+        let (noted, _lock) = match tried {
             Ok((attempt, lock)) => {
                 // A damaged record may be that of a newer snapshot.
                 doing.code = Code::partial_if(!attempt.warnings.is_empty());
+                let is_sound = attempt.drilled.result != Worth::Failed;
                 doing.report.work = Some(Work::Drill(attempt.drilled));
                 doing.report.warnings = attempt.warnings;
                 attempt.failures.iter().for_each(|failure| doing.failed(failure));
-                // Also if the snapshot failed: to restore it again each hour helps nobody.
-                (Some(started), Some(lock))
+                let noted = match (attempt.is_recorded, is_sound) {
+                    (false, _) => Noted::Failed,
+                    (true, true) => Noted::Succeeded(started),
+                    // To restore it again each hour helps nobody.
+                    (true, false) => Noted::WentBadly(started),
+                };
+                (noted, Some(lock))
             }
             Err(error) => {
                 doing.failed(&exit::sort(&error));
-                (None, None)
+                (Noted::Failed, None)
             }
         };
-        self.note(&mut doing, success);
+        self.note(&mut doing, noted);
         Some(doing.end(None))
     }
 }

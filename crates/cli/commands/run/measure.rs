@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use icecore_engine::Archive;
-use icecore_engine::annotation::ProofVerdict;
+use icecore_engine::annotation::{Proof, ProofVerdict};
 use icecore_service::measures::{MeasuresFile, Observed};
 use icecore_service::{History, RunReport, Task, metrics};
 
@@ -24,7 +24,9 @@ pub fn observe(archive: &Archive, configuration: &Configuration) -> Result<Obser
     for stored in archive.catalogue()?.snapshots {
         let snapshot = stored.snapshot;
         let is_ours = snapshot.host == host && configuration.instances.iter().any(|one| one.name == snapshot.instance);
-        let is_proved = matches!(stored.notes.proof, Some((proof, _)) if proof.verdict == ProofVerdict::Ok);
+        // What nothing has tested may still be of no use.
+        let is_sound = |proof: &Proof| proof.verdict == ProofVerdict::Ok && proof.test_seconds.is_some();
+        let is_proved = stored.notes.proof.is_some_and(|(proof, _)| is_sound(&proof));
         if let (true, true, Some(taken)) = (is_ours, is_proved, time::to_jiff(snapshot.taken)) {
             // The oldest come first.
             proved.insert(snapshot.instance, taken);

@@ -42,7 +42,7 @@ impl Night<'_> {
             warnings.into_iter().for_each(|warning| self.warn_of(warning, output));
         }
         if let Some(notifier) = self.notifier.take() {
-            let is_failing = |task: &Task| history.last(task).past(self.report.finished).open_failure().is_some();
+            let is_failing = |task: &Task| history.last(task).past(self.report.finished).trouble().is_some();
             let still_failing = self.plan.tasks().any(|(task, schedule)| !schedule.is_never() && is_failing(&task));
             let warnings = notifier.end(notify::ending(&self.report, self.code, still_failing));
             warnings.into_iter().for_each(|warning| self.warn_of(warning, output));

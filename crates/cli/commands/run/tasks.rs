@@ -38,6 +38,16 @@ pub struct Done<'a> {
     night: Option<backup::Night<'a>>,
 }
 
+/// What is noted of a task for the runs that follow.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Noted {
+    Succeeded(Timestamp),
+    /// It was done, and waits for its next time; but what it tried is not well.
+    WentBadly(Timestamp),
+    /// It is tried again soon.
+    Failed,
+}
+
 /// A task that is being done.
 pub(super) struct Doing {
     pub report: TaskReport,
@@ -163,7 +173,7 @@ impl Tasks<'_> {
         doing.hooked(after);
         let finally = hook(&mut doing, "finally", &instance.hooks.finally);
         doing.hooked(finally);
-        self.note(&mut doing, taken.and_then(time::to_jiff));
+        self.note(&mut doing, taken.and_then(time::to_jiff).map_or(Noted::Failed, Noted::Succeeded));
         Some(doing.end(night))
     }
 
@@ -178,7 +188,7 @@ impl Tasks<'_> {
                 doing.hooked(hooked);
             }
         }
-        self.note(&mut doing, None);
+        self.note(&mut doing, Noted::Failed);
         doing.end(None)
     }
 
@@ -202,7 +212,7 @@ impl Tasks<'_> {
         match self.configuration.asks_for(&item.task) {
             Some(asked) => {
                 doing.failed(&only_writes::schedule(asked));
-                self.note(&mut doing, None);
+                self.note(&mut doing, Noted::Failed);
             }
             None => {
                 doing.is_skipped = true;
@@ -243,7 +253,9 @@ impl Tasks<'_> {
                 (None, None)
             }
         };
-        self.note(&mut doing, success);
+        // A check that found damage was done, and all is not well until one finds none.
+        let is_well = doing.code != Code::Failed;
+        self.note(&mut doing, success.map_or(Noted::Failed, if is_well { Noted::Succeeded } else { Noted::WentBadly }));
         Some(doing.end(None))
     }
 
@@ -293,9 +305,9 @@ impl Tasks<'_> {
         Ok(Claim::take(&registry, &[(place, Use::Write)], &purpose)?)
     }
 
-    /// Whether somebody has succeeded since it was decided that this is to be done. Asked behind the lock.
+    /// Whether somebody has done it since it was decided that this is to be done. Asked behind the lock.
     pub(super) fn was_done(&self, item: &Item) -> bool {
-        self.records.load().last(&item.task).past(Timestamp::now()).success > item.last.success
+        self.records.load().last(&item.task).past(Timestamp::now()).done() > item.last.done()
     }
 
     fn instance_hook(
@@ -315,13 +327,14 @@ impl Tasks<'_> {
         self.hook(moment, program, instance.hooks.timeout, facts, report)
     }
 
-    /// Notes when a task succeeded, or that it failed now. Who was busy or interrupted has not failed.
-    pub(super) fn note(&self, doing: &mut Doing, success: Option<Timestamp>) {
+    /// Notes what came of a task. Who was busy or interrupted has not failed.
+    pub(super) fn note(&self, doing: &mut Doing, noted: Noted) {
         let task = doing.report.task.clone();
-        let noted = match (success, doing.code) {
-            (Some(at), _) => self.records.note(|history| history.succeeded(&task, at)),
-            (None, Code::Busy | Code::Interrupted) => Ok(()),
-            (None, _) => self.records.note(|history| history.failed(&task, Timestamp::now())),
+        let noted = match (noted, doing.code) {
+            (Noted::Succeeded(at), _) => self.records.note(|history| history.succeeded(&task, at)),
+            (Noted::WentBadly(at), _) => self.records.note(|history| history.went_badly(&task, at)),
+            (Noted::Failed, Code::Busy | Code::Interrupted) => Ok(()),
+            (Noted::Failed, _) => self.records.note(|history| history.failed(&task, Timestamp::now())),
         };
         if let Err(error) = noted {
             doing.report.warnings.push(format!("that {task} was done cannot be noted in the state directory: {error}"));

@@ -31,7 +31,7 @@ pub fn agenda(items: &[Item], output: &mut Output) -> io::Result<()> {
             if item.standing.is_now() { "now" } else { "-" }.to_owned(),
             human::printable(&item.task.to_string()),
             item.schedule.to_string(),
-            item.last.success.map_or_else(|| "never".to_owned(), local),
+            item.last.done().map_or_else(|| "never".to_owned(), local),
             why(item),
         ]);
     }
@@ -39,7 +39,7 @@ pub fn agenda(items: &[Item], output: &mut Output) -> io::Result<()> {
 }
 
 fn why(item: &Item) -> String {
-    let failed = item.last.open_failure().map_or_else(String::new, |failure| format!(", failed at {}", local(failure)));
+    let failed = item.last.trouble().map_or_else(String::new, |failure| format!(", failed at {}", local(failure)));
     match item.standing {
         Standing::Due { since: Some(since) } => format!("due since {}{failed}", local(since)),
         Standing::Due { since: None } => format!("was never done{failed}"),
@@ -65,7 +65,7 @@ fn document(item: &Item) -> Value {
         fields.insert("standing".to_owned(), standing.into());
         fields.insert("since_or_until".to_owned(), json!(time));
         fields.insert("last_success".to_owned(), json!(item.last.success));
-        fields.insert("last_failure".to_owned(), json!(item.last.failure));
+        fields.insert("last_failure".to_owned(), json!(item.last.failure.max(item.last.bad)));
     }
     object
 }

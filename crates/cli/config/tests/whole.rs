@@ -73,7 +73,7 @@ fn an_instance_overrides_drills_key_by_key() {
     let read = parse(text).unwrap();
     let [a, b] = &read.instances[..] else { panic!("{read:?}") };
     assert_eq!(a.drill, read.drill);
-    assert_eq!((a.drill.snapshot, a.drill.timeout), (DrillChoice::Newest, Duration::from_secs(24 * 3600)));
+    assert_eq!((a.drill.snapshot, a.drill.timeout), (DrillChoice::Newest, Duration::from_secs(2 * 3600)));
     let expected = DrillJob { snapshot: DrillChoice::Random, timeout: Duration::from_secs(3600), ..read.drill.clone() };
     assert_eq!(b.drill, expected);
     assert!(parse("").unwrap().drill.schedule.is_never());

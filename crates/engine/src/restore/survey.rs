@@ -1,13 +1,15 @@
 //! Looks ahead: what there is to do, whether there is room for it, and where content stands that need not be fetched.
 
 use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use icecore_format::entry::{Class, Entry, File, Node, Piece};
 use icecore_format::manifest::pieces;
 use icecore_repo::ChunkReader;
 use icecore_source::Kind;
-use icecore_source::target::Target;
+use icecore_source::target::{Target, TargetError};
 
 use super::ground::Ground;
 use super::merge::{Merge, Met, Standing};
@@ -74,7 +76,11 @@ pub(super) fn survey(
     progress: &Progress,
 ) -> Result<Seeds> {
     let trees = seed_trees(job, grounds);
-    let free = site.target.free().unwrap_or(None);
+    let free = match job.scratch {
+        // What a disk that is full ends is not only the restore.
+        true => Some(room(site.target, &grounds[number].errand.directory)?),
+        false => site.target.free().unwrap_or(None),
+    };
     let recorded = &job.stored.snapshot.totals;
     let room_for = |bytes: u64| match job.scratch {
         true => bytes.saturating_add(bytes / SPARE).saturating_add(recorded.entries.saturating_mul(ENTRY)),
@@ -97,6 +103,13 @@ pub(super) fn survey(
         return Ok(Seeds::default());
     }
     pool::with(archive, job.threads, |pool| search(archive, reader, job, site, &trees, number, &totals, pool))
+}
+
+/// Bytes that scratch may take: also of a file system that compresses, which may have room for more.
+fn room(target: &Target, directory: &Path) -> Result<u64> {
+    let unusable = |source| TargetError::Unusable { path: directory.to_owned(), source };
+    let unknown = || io::Error::other("its file system does not say how much room is left");
+    Ok(target.free_at_least().and_then(|free| free.ok_or_else(unknown)).map_err(unusable)?)
 }
 
 fn count(

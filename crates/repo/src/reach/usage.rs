@@ -8,7 +8,7 @@
 //! spare     noted as a spare copy, or as standing nowhere: marks and lost packs decide which copy counts
 //! moved     it stands in a frame that was not there the last time, or in one that is gone
 //! ```
-//! The last are found by reading the ids and frames of the whole index once, in order, without looking anything up: 0.2 µs for each.
+//! The last are found by reading the ids and frames of the whole index once, in order, without looking anything up.
 //! Nothing is deleted on the word of a survey alone: the prune asks of every chunk of a pack whether it is needed before the pack goes.
 //! Where so much is unneeded that notes of it would cost more than they save, none are kept, and the next survey is of everything again.
 //!

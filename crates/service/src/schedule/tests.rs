@@ -88,7 +88,7 @@ fn what_is_no_schedule_is_told_why() {
 fn what_was_missed_is_caught_up_once_and_a_failure_is_tried_again() {
     let (daily, zone) = (schedule("daily 02:00"), berlin());
     let due = |success: Option<&str>, failure: Option<&str>, now: &str| {
-        daily.due(Last { success: success.map(at), failure: failure.map(at), put_off: None }, at(now), &zone)
+        daily.due(Last { success: success.map(at), failure: failure.map(at), ..Last::default() }, at(now), &zone)
     };
     let since = |text: &str| Due::Due { since: Some(at(text)) };
     assert_eq!(due(None, None, "2026-11-20 12:00"), Due::Due { since: None });

@@ -123,17 +123,26 @@ fn run_as(
     Err(FreezeError::new(FreezeErrorKind::TimedOut, sentence).with_output(output.into_text()))
 }
 
-/// Ends the programs of a dead run that have the entry `name=value` in their environment.
+/// Ends the programs of a dead run that have the entry `name=value` in their environment, but no daemon.
 pub(crate) fn end_orphans(name: &str, value: &str) {
+    end_all(|| os::groups_with_environment(name, value), os::end_group);
+}
+
+/// Ends every process that has the entry `name=value` in its environment, whatever session it went to.
+pub(crate) fn end_every_one(name: &str, value: &str) {
+    end_all(|| os::processes_with_environment(name, value), |number| os::end_process_with(number, name, value));
+}
+
+fn end_all(find: impl Fn() -> Vec<u32>, end: impl Fn(u32) -> io::Result<()>) {
     let given_up = Instant::now() + END_LIMIT;
     while Instant::now() < given_up {
-        let orphans = os::groups_with_environment(name, value);
-        if orphans.is_empty() {
+        let found = find();
+        if found.is_empty() {
             return;
         }
-        for leader in orphans {
+        for number in found {
             // Gone already, or somebody else's: nothing more can be done about it.
-            let _ = os::end_group(leader);
+            let _ = end(number);
         }
         std::thread::sleep(Duration::from_millis(2));
     }

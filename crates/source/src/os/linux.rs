@@ -54,6 +54,14 @@ pub(super) fn held(dir: impl AsFd, name: impl Arg) -> Option<char> {
         .find_map(|(flag, letter)| flags.contains(flag).then_some(letter))
 }
 
+/// Whether something is mounted at `name` in `dir` (at `dir` itself if the name is empty), if only another directory of the same
+/// file system; `None` where the kernel (before 5.8) does not say.
+pub(super) fn is_mount_point(dir: impl AsFd, name: impl Arg) -> io::Result<Option<bool>> {
+    let found = rustix::fs::statx(dir, name, ITSELF, StatxFlags::empty())?;
+    let is_told = found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
+    Ok(is_told.then(|| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)))
+}
+
 fn from_statx(found: &Statx) -> Stat {
     let mode = u32::from(found.stx_mode);
     Stat {

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::io::{Errno, FdFlags};
 use rustix::ioctl::{NoArg, Opcode, opcode};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -95,6 +95,33 @@ pub(crate) fn end_group(leader: u32) -> io::Result<()> {
     Ok(rustix::process::kill_process_group(pid(leader)?, Signal::KILL)?)
 }
 
+/// Processes that have the entry `name=value` in their environment, as far as this user may look; never this one.
+pub(crate) fn processes_with_environment(name: &str, value: &str) -> Vec<u32> {
+    let wanted = format!("{name}={value}").into_bytes();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter(|number| *number != std::process::id() && has_environment(*number, &wanted)).collect()
+}
+
+/// Ends a process at once, if it has the entry `name=value` in its environment: its number may be somebody else's by now.
+pub(crate) fn end_process_with(number: u32, name: &str, value: &str) -> io::Result<()> {
+    let process = rustix::process::pidfd_open(pid(number)?, PidfdFlags::empty());
+    // Behind the descriptor, which is of whoever has the number now, and nobody else ever.
+    if !has_environment(number, format!("{name}={value}").as_bytes()) {
+        return Ok(());
+    }
+    match process {
+        Ok(process) => Ok(rustix::process::pidfd_send_signal(process, Signal::KILL)?),
+        // Kernels before 5.3, and sandboxes.
+        Err(_) => Ok(rustix::process::kill_process(pid(number)?, Signal::KILL)?),
+    }
+}
+
+fn has_environment(number: u32, wanted: &[u8]) -> bool {
+    fs::read(format!("/proc/{number}/environ"))
+        .is_ok_and(|environment| environment.split(|&byte| byte == 0).any(|entry| entry == wanted))
+}
+
 /// Leaders of process groups, daemons of their own session excepted, that live and have the entry
 /// `name=value` in their environment, as far as this user may look.
 pub(crate) fn groups_with_environment(name: &str, value: &str) -> Vec<u32> {
@@ -103,10 +130,7 @@ pub(crate) fn groups_with_environment(name: &str, value: &str) -> Vec<u32> {
     processes
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|&number| leads_group_only(number).unwrap_or(false))
-        .filter(|number| {
-            fs::read(format!("/proc/{number}/environ"))
-                .is_ok_and(|environment| environment.split(|&byte| byte == 0).any(|entry| entry == wanted))
-        })
+        .filter(|number| has_environment(*number, &wanted))
         .collect()
 }
 

@@ -88,6 +88,11 @@ impl Dir {
         native::stat(self, name)
     }
 
+    /// Whether something is mounted at `name` in this directory; `None` where the system does not say.
+    pub(crate) fn is_mount_point(&self, name: impl Arg) -> io::Result<Option<bool>> {
+        native::is_mount_point(self, name)
+    }
+
     /// The stat of the entry at `rel`, of the directory itself if that is empty.
     ///
     /// # Errors

@@ -118,6 +118,14 @@ impl Dir {
         Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
     }
 
+    /// Bytes that the directory's file system says to have left, which compression may make more of; `None` where it does not
+    /// say.
+    pub(crate) fn free_at_least(&self) -> io::Result<Option<u64>> {
+        let found = rustix::fs::fstatvfs(self.open_readable(b"")?)?;
+        // Those without blocks count nothing.
+        Ok((found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize)))
+    }
+
     /// An empty file on the directory's file system that has no name.
     fn unnamed(&self) -> io::Result<File> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;

@@ -18,8 +18,8 @@ use std::time::Duration;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-use super::Target;
-use crate::freezer::program::end_orphans;
+use super::{Target, identity};
+use crate::freezer::program::end_every_one;
 use crate::os::window::{create_private_directory, sync_directory};
 use crate::window::place::lock_within;
 
@@ -77,8 +77,13 @@ pub enum ScratchError {
 /// What a record says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Place {
+    /// The name of the host that made it.
+    host: String,
     /// The bytes of the path of the directory that holds it, without links.
     parent: Vec<u8>,
+    /// The inode number of that, which tells it from what stands there while its disk is away. The number of a device changes
+    /// from mount to mount.
+    parent_inode: u64,
     token: String,
 }
 
@@ -95,8 +100,15 @@ impl Place {
         self.parent().join(self.name())
     }
 
-    /// Deletes it with all that is in it on its file system. That it was never made is a success.
+    /// Whether this is the host that made it, and what stands at the path the directory that held it.
+    fn is_at_hand(&self, host: &str) -> bool {
+        self.host == host && identity(self.parent()).is_ok_and(|(_, inode)| inode == self.parent_inode)
+    }
+
+    /// Ends what still works there, and deletes it with all that is in it and nobody has mounted there. That it was never made
+    /// is a success.
     fn clear(&self) -> Result<(), ScratchError> {
+        end_every_one(MARK, &self.token);
         let path = self.path();
         let stays = |example: String| ScratchError::Stays { path: path.clone(), example };
         let target = Target::open(self.parent()).map_err(|error| stays(error.to_string()))?;
@@ -113,16 +125,18 @@ impl Place {
 }
 
 impl Scratch {
-    /// Makes a directory in `parent`, which must be there.
+    /// Makes a directory in `parent`, which must be there, on the host of this name.
     ///
     /// # Errors
     /// [`ScratchError::Unusable`], [`ScratchError::Record`].
-    pub fn make(registry: &Path, parent: &Path) -> Result<Self, ScratchError> {
+    pub fn make(registry: &Path, parent: &Path, host: &str) -> Result<Self, ScratchError> {
         let unusable = |source| ScratchError::Unusable { parent: parent.to_owned(), source };
         create_private_directory(registry)
             .map_err(|source| ScratchError::Record { record: registry.to_owned(), source })?;
         let whole = fs::canonicalize(parent).map_err(unusable)?;
-        let place = Place { parent: whole.into_os_string().into_vec(), token: token().map_err(unusable)? };
+        let (_, parent_inode) = identity(&whole).map_err(unusable)?;
+        let (parent, token) = (whole.into_os_string().into_vec(), token().map_err(unusable)?);
+        let place = Place { host: host.to_owned(), parent, parent_inode, token };
         let record = registry.join(format!("{}.json", place.token));
         let alive = write(registry, &record, &place)
             .map_err(|source| ScratchError::Record { record: record.clone(), source })?;
@@ -144,7 +158,7 @@ impl Scratch {
         (MARK, self.place.token.as_ref())
     }
 
-    /// Deletes it.
+    /// Ends what still works there, and deletes it.
     ///
     /// # Errors
     /// [`ScratchError::Stays`].
@@ -172,8 +186,9 @@ impl Drop for Scratch {
 
 /// Deletes the scratch directories recorded in `registry` whose runs are gone, and ends the programs that still work there.
 ///
-/// Gives for each what came of it: one that could not be deleted stays recorded. One whose disk is not there waits for it.
-pub fn clear_away(registry: &Path) -> Vec<Result<PathBuf, ScratchError>> {
+/// Gives for each what came of it: one that could not be deleted stays recorded. One whose disk is not there waits for it, and
+/// one of another host than that of this name for that.
+pub fn clear_away(registry: &Path, host: &str) -> Vec<Result<PathBuf, ScratchError>> {
     let unreadable = |source| ScratchError::Record { record: registry.to_owned(), source };
     let entries = match registry.read_dir() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
@@ -183,11 +198,11 @@ pub fn clear_away(registry: &Path) -> Vec<Result<PathBuf, ScratchError>> {
     let records = entries.flatten().map(|entry| entry.path());
     let mut records: Vec<_> = records.filter(|path| path.extension() == Some(OsStr::new("json"))).collect();
     records.sort();
-    records.iter().filter_map(|record| clear_one(record).transpose()).collect()
+    records.iter().filter_map(|record| clear_one(record, host).transpose()).collect()
 }
 
-/// `None` if its run lives, or if nothing stands there.
-fn clear_one(record: &Path) -> Result<Option<PathBuf>, ScratchError> {
+/// `None` if its run lives, if nothing stands there, or if it waits.
+fn clear_one(record: &Path, host: &str) -> Result<Option<PathBuf>, ScratchError> {
     let failed = |source| ScratchError::Record { record: record.to_owned(), source };
     let mut file = match File::open(record) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -203,10 +218,9 @@ fn clear_one(record: &Path) -> Result<Option<PathBuf>, ScratchError> {
     if record.file_stem() != Some(OsStr::new(&place.token)) || !is_token(&place.token) {
         return Err(failed(io::Error::other("its token is not that of its name; remove it by hand")));
     }
-    if !place.parent().is_dir() {
+    if !place.is_at_hand(host) {
         return Ok(None);
     }
-    end_orphans(MARK, &place.token);
     let path = place.path();
     let stood = path.symlink_metadata().is_ok();
     place.clear()?;

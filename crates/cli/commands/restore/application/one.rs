@@ -55,7 +55,8 @@ impl<'a> Application<'a> {
                 other.name()
             ))),
         };
-        let tested = checked.and_then(|()| self.test.as_deref().map_or(Ok(()), check_program));
+        let test = self.test.as_deref().filter(|_| !self.instance.is_test_in_a_root());
+        let tested = checked.and_then(|()| test.map_or(Ok(()), check_program));
         tested.map_err(|source| failed(self.instance, source))
     }
 

@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use super::*;
 
+const HOST: &str = "here";
+
 struct Ground {
     directory: tempfile::TempDir,
 }
@@ -24,7 +26,7 @@ impl Ground {
     }
 
     fn make(&self) -> Scratch {
-        Scratch::make(&self.registry(), &self.parent()).unwrap()
+        Scratch::make(&self.registry(), &self.parent(), HOST).unwrap()
     }
 
     /// What a run leaves that is killed: its lock goes, nothing else.
@@ -46,7 +48,7 @@ impl Ground {
     fn cleared(&self, count: usize) -> Vec<Result<PathBuf, ScratchError>> {
         let begun = Instant::now();
         loop {
-            let cleared = clear_away(&self.registry());
+            let cleared = clear_away(&self.registry(), HOST);
             if cleared.len() >= count || begun.elapsed() > Duration::from_secs(30) {
                 return cleared;
             }
@@ -85,7 +87,7 @@ fn what_a_dead_run_left_is_deleted_and_what_a_living_one_uses_is_not() {
     let cleared: Vec<_> = ground.cleared(1).into_iter().map(Result::unwrap).collect();
     assert_eq!(cleared, std::slice::from_ref(&dead));
     assert!(!dead.exists() && living.path().join("file").exists());
-    assert!(clear_away(&ground.registry()).is_empty());
+    assert!(clear_away(&ground.registry(), HOST).is_empty());
     // What no record names is not ours.
     assert_eq!(ground.counts(), (2, 1));
     living.remove().unwrap();
@@ -100,8 +102,9 @@ fn a_record_leads_to_nothing_but_a_name_of_ours() {
     let parent = ground.parent().into_os_string().into_vec();
     for (stem, token) in [("0123456789abcdef", "fedcba9876543210"), ("../victim", "../victim"), ("x", "x")] {
         let record = ground.registry().join(format!("{}.json", stem.replace('/', "_")));
-        fs::write(&record, serde_json::to_vec(&Place { parent: parent.clone(), token: token.into() }).unwrap())
-            .unwrap();
+        let (host, parent_inode) = (HOST.to_owned(), identity(&ground.parent()).unwrap().1);
+        let place = Place { host, parent: parent.clone(), parent_inode, token: token.into() };
+        fs::write(&record, serde_json::to_vec(&place).unwrap()).unwrap();
         let [Err(ScratchError::Record { .. })] = &ground.cleared(1)[..] else { panic!("{token}") };
         fs::remove_file(record).unwrap();
     }
@@ -116,8 +119,16 @@ fn one_whose_disk_is_away_waits_for_it() {
     let dead = Ground::kill(ground.make());
     let away = ground.directory.path().join("away");
     fs::rename(ground.parent(), &away).unwrap();
-    assert!(clear_away(&ground.registry()).is_empty());
+    assert!(clear_away(&ground.registry(), HOST).is_empty());
+    // Its mount point, empty as it is without the disk.
+    fs::create_dir(ground.parent()).unwrap();
+    assert!(clear_away(&ground.registry(), HOST).is_empty());
+    assert_eq!(ground.counts(), (0, 1));
+    fs::remove_dir(ground.parent()).unwrap();
     fs::rename(&away, ground.parent()).unwrap();
+    // A state directory on a network, seen by another host.
+    assert!(clear_away(&ground.registry(), "elsewhere").is_empty());
+    assert_eq!(ground.counts(), (1, 1));
     assert_eq!(ground.cleared(1).len(), 1);
     assert!(!dead.exists());
     // Killed before it was made, or after it was deleted.
@@ -126,25 +137,49 @@ fn one_whose_disk_is_away_waits_for_it() {
     let begun = Instant::now();
     while ground.counts() != (0, 0) {
         assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", ground.counts());
-        assert!(clear_away(&ground.registry()).is_empty());
+        assert!(clear_away(&ground.registry(), HOST).is_empty());
     }
     assert!(matches!(
-        Scratch::make(&ground.registry(), &ground.directory.path().join("missing")),
+        Scratch::make(&ground.registry(), &ground.directory.path().join("missing"), HOST),
         Err(ScratchError::Unusable { .. })
     ));
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn programs_that_a_dead_run_left_working_with_it_are_ended() {
+fn programs_that_work_with_it_are_ended_whoever_leads_them() {
     use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+    use std::process::Command;
 
-    let ground = Ground::new();
-    let scratch = ground.make();
-    let (name, token) = scratch.mark();
-    let mut sleep = std::process::Command::new("/bin/sleep");
-    let mut sleep = sleep.arg("600").env(name, token).process_group(0).spawn().unwrap();
-    Ground::kill(scratch);
-    assert_eq!(ground.cleared(1).len(), 1);
-    assert_eq!(sleep.wait().unwrap().signal(), Some(9));
+    for dies in [false, true] {
+        let ground = Ground::new();
+        let scratch = ground.make();
+        let token = scratch.place.token.clone();
+        let mut scratch = Some(scratch);
+        if dies {
+            scratch.take().map(Ground::kill).unwrap();
+        }
+        let sleep = |program: &str, token: &str| {
+            let mut command = Command::new(program);
+            command.args(["/bin/sleep", "600"]).env(MARK, token);
+            command
+        };
+        let mut children = [
+            sleep("/usr/bin/env", &token).process_group(0).spawn().unwrap(),
+            // In a session of its own, and not the leader of a group.
+            sleep("/usr/bin/setsid", &token).spawn().unwrap(),
+            sleep("/usr/bin/env", &token).spawn().unwrap(),
+        ];
+        let mut other = sleep("/usr/bin/env", "another").spawn().unwrap();
+        match scratch {
+            Some(scratch) => scratch.remove().unwrap(),
+            None => assert_eq!(ground.cleared(1).len(), 1),
+        }
+        for child in &mut children {
+            assert_eq!(child.wait().unwrap().signal(), Some(9));
+        }
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
 }
