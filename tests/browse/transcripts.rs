@@ -137,7 +137,7 @@ $ icecore history wiki
 icecore: \"wiki\" names no file: expected NAME:PATH, as in wiki:config.php
 [2]
 $ icecore history wiki~1:a.txt
-icecore: \"wiki~1\" names a single snapshot, and history looks at a whole series: `icecore history 'wiki:a.txt'`
+icecore: \"wiki~1\" names a single snapshot, and history looks at a whole series: `icecore history wiki:a.txt`
 [1]
 $ icecore history site:a.txt
 icecore: no series is called \"site\"; there are wiki
