@@ -190,3 +190,43 @@ fn names_and_content_that_are_no_text() {
     target.push(&odd);
     assert_eq!(nights.home.ok(args!["cat", target]).stdout, b"\x1b]0;x\x07");
 }
+
+/// What a name meant may be the night whose record is damaged: an older one in its place is no whole answer.
+#[test]
+fn a_name_that_may_mean_a_damaged_night_is_not_answered_as_if_it_did_not() {
+    let nights = Nights::new();
+    let snapshots = nights.home.json(["snapshots"]);
+    let all = snapshots["snapshots"].as_array().unwrap();
+    let ids: Vec<&str> = all.iter().map(|snapshot| snapshot["id"].as_str().unwrap()).collect();
+    let [.., before, newest] = &ids[..] else { panic!("{ids:?}") };
+    let record = nights.home.repository().join("snapshots").join(newest);
+    let mut bytes = fs::read(&record).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&record, bytes).unwrap();
+    let state = nights.home.path("another-state");
+    let run = |words: &[&str]| nights.home.run([&["--state-dir", state.to_str().unwrap()], words].concat());
+    for words in [
+        &["ls", "latest"][..],
+        &["ls", "wiki"],
+        &["cat", "wiki:a.txt"],
+        &["diff", "wiki", "--live"],
+        &["diff", before, "wiki"],
+    ] {
+        run(words).expect(3);
+    }
+    assert_eq!(run(&["ls", "latest", "--json"]).expect(3).json()["complete"], false);
+    // Who names a night gets it.
+    run(&["ls", before]).expect(0);
+    run(&["cat", &format!("{before}:a.txt")]).expect(0);
+}
+
+#[test]
+fn a_path_that_neither_side_has_is_no_answer() {
+    let nights = Nights::new();
+    let live = nights.live.join("a.txt");
+    for words in [&["diff", "wiki~1", "wiki", "nowhere"][..], &["diff", "wiki", "--live", live.to_str().unwrap()]] {
+        nights.home.run(words).expect(1).said(&["holds no"]);
+    }
+    nights.home.ok(["diff", "wiki~1", "wiki", "docs"]);
+    nights.home.ok(["diff", "wiki", "--live", "docs"]);
+}
