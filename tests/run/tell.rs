@@ -32,7 +32,12 @@ fn metrics_tell_of_every_instance_also_of_those_that_were_not_due() {
         write(site.home.path("live").join(name).join("file"), "content");
     }
     site.configure(&top, &[("a", ""), ("b", "[instance.hooks]\nbefore = [\"/bin/false\"]")]);
-    let report = site.home.run(["run", "--json"]).expect(1).json();
+    // As the systemd unit has it: the metrics are for another user all the same.
+    let direct = site.home.command(["run", "--json"]);
+    let mut masked = Command::new("sh");
+    masked.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(direct.get_program()).args(direct.get_args()).env_clear();
+    masked.envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(site.home.path("home"));
+    let report = Running::start(masked).finish().expect(1).json();
     let text = fs::read_to_string(&file).unwrap();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
     assert_eq!(metric(&text, "run_exit_code", &[]), Some(1.0));
