@@ -3,9 +3,11 @@
 //!
 //! ```text
 //! writer ◀─ freezes, thaws ─ simulator of the Management API ◀─ icecore run ─▶ repository on a small disk
+//!                                                                   │
+//!                        dead man's switch, metrics, table, report ◀┘
 //! ```
-//! Every night says what came of each task, in its table and in the report that its last hook gets. In the end every
-//! snapshot that was kept is what the writer wrote down while it was frozen.
+//! Every night says what came of each task, in its table and in the report that its last hook gets; the dead man's switch hears of it, and the
+//! metrics have it. In the end every snapshot that was kept is what the writer wrote down while it was frozen.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -15,11 +17,12 @@ use std::time::Duration;
 
 use icecore_testkit::live::{Instance, Live, State, differences, eventually, state};
 use icecore_testkit::spe::{self, Simulator};
-use icecore_testkit::{SmallDisk, effort};
+use icecore_testkit::{SmallDisk, WebServer, effort};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::result;
+use super::tell::metric;
 use crate::common::{Home, Outcome, Running, args, noise, number, write};
 
 /// What happens in a night. A further kind is a word here, an arm in each of the functions of [`Night`] and of
@@ -36,13 +39,16 @@ enum Night {
     FullDisk,
     /// The server does not answer.
     NoServer,
+    /// The program that tests restored copies finds something.
+    FailedDrill,
 }
 
 /// The nights, over and over. Something happens twice in a row, and before and after what else can.
-const PLAN: [Night; 10] = [
+const PLAN: [Night; 11] = [
     Night::Calm,
     Night::KilledFreezing,
     Night::Calm,
+    Night::FailedDrill,
     Night::FullDisk,
     Night::NoServer,
     Night::KilledThawing,
@@ -67,15 +73,22 @@ const REST: Duration = Duration::from_millis(5);
 /// How long the server takes where a kill has to come meanwhile.
 const SLOW: Duration = Duration::from_secs(2);
 
+/// What comes of each task where nothing happens.
+const CALM: [(&str, &str); 5] =
+    [("backup live", "done"), ("forget live", "done"), ("prune", "done"), ("check", "done"), ("drill live", "done")];
+
 impl Night {
     /// The exit code, and what came of each task; `None`: it does not live to tell.
     fn tells(self) -> Option<(i32, &'static [(&'static str, &'static str)])> {
         match self {
-            Self::Calm => {
-                Some((0, &[("backup live", "done"), ("forget live", "done"), ("prune", "done"), ("check", "done")]))
+            Self::Calm => Some((0, &CALM)),
+            Self::FailedDrill => {
+                const TOLD: [(&str, &str); 5] = [CALM[0], CALM[1], CALM[2], CALM[3], ("drill live", "failed")];
+                Some((1, &TOLD))
             }
-            // The prune waits: it would mark what the backup goes on from.
-            Self::FullDisk | Self::NoServer => Some((1, &[("backup live", "failed"), ("check", "done")])),
+            // The prune waits: it would mark what the backup goes on from. Without room, what a drill found cannot be recorded.
+            Self::FullDisk => Some((1, &[("backup live", "failed"), ("check", "done"), ("drill live", "failed")])),
+            Self::NoServer => Some((1, &[("backup live", "failed"), ("check", "done"), ("drill live", "done")])),
             Self::KilledFreezing | Self::KilledThawing => None,
         }
     }
@@ -84,6 +97,7 @@ impl Night {
     fn says(self) -> &'static [&'static str] {
         match self {
             Self::Calm => &[],
+            Self::FailedDrill => &["the copy is bad"],
             Self::FullDisk => &["make room"],
             Self::NoServer => &["nothing was frozen"],
             Self::KilledFreezing | Self::KilledThawing => &[],
@@ -92,7 +106,7 @@ impl Night {
 
     /// Whether there is a snapshot of it.
     fn has_snapshot(self) -> bool {
-        self == Self::Calm
+        matches!(self, Self::Calm | Self::FailedDrill)
     }
 }
 
@@ -101,6 +115,10 @@ struct Site {
     simulator: Simulator,
     live: Live<State>,
     disk: SmallDisk,
+    /// Hears when a night begins and how it ended.
+    switch: WebServer,
+    /// How often it was told something.
+    heard: usize,
     home: Home,
     /// What the writer wrote down for each snapshot, by id, in the order in which they were taken.
     taken: Vec<(String, State)>,
@@ -123,13 +141,19 @@ impl Site {
         home.set("ICECORE_CONFIG", home.path("config.toml"));
         write(home.path("api-password"), "secret\n");
         let copy = format!("cp \"$ICECORE_REPORT\" {}", home.path("report.json").display());
+        let switch = WebServer::start();
+        let test = format!("[ ! -e {} ] || {{ echo the copy is bad; exit 1; }}", home.path("bad").display());
         let text = format!(
             "[repository]\nurl = {repository:?}\npassword-file = {password:?}\n\
              [hooks]\nfinally = [\"/bin/sh\", \"-c\", {copy:?}]\n\
-             [check]\nread-data = \"100%\"\n\
+             [check]\nread-data = \"100%\"\n[drill]\nschedule = \"daily 06:00\"\n\
+             [metrics]\nfile = {:?}\n[notify]\nping.url = \"{}/ping\"\n\
              [[instance]]\nname = \"live\"\nroots = {{ base = {:?}, store = {:?} }}\nkeep = {{ last = {KEPT} }}\n\
+             verify = [\"/bin/sh\", \"-c\", {test:?}, \"verify\", \"{{base}}\"]\n\
              [instance.freezer]\nkind = \"mailstore\"\nendpoint = {:?}\nuser = \"admin\"\npassword-file = {:?}\n\
              instance-id = \"cust01\"\ncertificate-sha256 = {:?}\n",
+            home.path("icecore.prom"),
+            switch.url(),
             home.path("live/base"),
             home.path("live/store"),
             simulator.endpoint(),
@@ -137,7 +161,7 @@ impl Site {
             simulator.certificate_sha256(),
         );
         write(home.path("config.toml"), text);
-        Some(Self { simulator, live, disk, home, taken: Vec::new() })
+        Some(Self { simulator, live, disk, switch, heard: 0, home, taken: Vec::new() })
     }
 
     /// Lets a night pass with what happens in it; gives what the run said.
@@ -162,6 +186,12 @@ impl Site {
                 write(self.home.path("live/base/much.dat"), noise(self.taken.len() as u64, TOO_MUCH));
                 let outcome = run();
                 fs::remove_file(ballast).unwrap();
+                outcome
+            }
+            Night::FailedDrill => {
+                write(self.home.path("bad"), "");
+                let outcome = run();
+                fs::remove_file(self.home.path("bad")).unwrap();
                 outcome
             }
             Night::NoServer => {
@@ -234,8 +264,23 @@ impl Site {
                 self.taken.push((taken["snapshot"].as_str().unwrap().to_owned(), self.live.record()));
             }
             fs::remove_file(self.home.path("report.json")).unwrap();
+            let metrics = fs::read_to_string(self.home.path("icecore.prom")).unwrap();
+            assert_eq!(metric(&metrics, "run_exit_code", &[]), Some(f64::from(code)), "{night:?}:\n{metrics}");
+            for (task, word) in tasks {
+                let labels = [&format!("task={:?}", task.split(' ').next().unwrap())[..]];
+                let told = metric(&metrics, "task_exit_code", &labels);
+                assert_eq!(told.map(|code| code == 0.0), Some(*word == "done"), "{night:?}, {task}:\n{metrics}");
+            }
         } else {
             assert!(report.is_none(), "a killed run has run its last hook");
+        }
+        let heard: Vec<String> = self.switch.posted().into_iter().skip(self.heard).map(|posted| posted.path).collect();
+        self.heard += heard.len();
+        match night.tells() {
+            Some((0, _)) => assert_eq!(heard, ["/ping/start", "/ping"], "{night:?}"),
+            Some(_) => assert_eq!(heard, ["/ping/start", "/ping/fail"], "{night:?}"),
+            // It may die before it has told of the beginning; of an end nobody hears.
+            None => assert!(heard.iter().all(|path| path == "/ping/start") && heard.len() <= 1, "{night:?}: {heard:?}"),
         }
         // Whatever happened: nothing that was taken is lost, nothing is there that was not told, and it writes on.
         let kept = self.taken.len().saturating_sub(KEPT);
@@ -254,7 +299,7 @@ fn table(outcome: &Outcome) -> Vec<[String; 2]> {
     rows.map(|mut cells| [(); 2].map(|()| cells.next().unwrap_or_default().to_owned())).collect()
 }
 
-/// Ten nights; with `ICECORE_NIGHTS` so many.
+/// Eleven nights; with `ICECORE_NIGHTS` so many.
 #[test]
 fn whatever_happens_in_a_night_what_is_kept_comes_back() {
     let Some(mut site) = Site::new() else { return };
