@@ -256,7 +256,7 @@ fn follow(
     let mut report = CheckReport::default();
     // Reading may take longer than packs wait.
     let reader = ChunkReader::looking_again(repository, index)?;
-    let mut manifests = manifests::Manifests::new(&reader, !index.marked()?.is_empty(), watch);
+    let mut manifests = manifests::Manifests::new(&reader, !index.marked()?.is_empty(), watch)?;
     for id in snapshots {
         match catalogue::read(repository, id) {
             Ok((snapshot, _)) => manifests.check(id, &snapshot, &mut report)?,

@@ -33,6 +33,8 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -44,6 +46,7 @@ use icecore_format::pack::{PackInfo, PackKind};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use crate::error::{Error, Result};
+use crate::session::IdHasher;
 
 pub(crate) use care::Held;
 pub(crate) use fragments::{PACKS_PER_FRAGMENT, list_fragments, publish, put, read_fragment};
@@ -380,6 +383,9 @@ impl Index {
     }
 }
 
+/// Chunks with their lengths.
+pub(crate) type ChunkSet = HashSet<(ChunkId, u32), BuildHasherDefault<IdHasher>>;
+
 /// Looks chunks up; one for each thread.
 #[derive(Debug)]
 pub struct Lookup {
@@ -440,6 +446,25 @@ impl Lookup {
         let run = || {
             let sql = "SELECT 1 FROM chunks JOIN frames USING(frame) WHERE id = ? AND len = ?";
             lock(&self.view).look()?.prepare_cached(sql)?.exists(params![chunk.as_bytes(), len])
+        };
+        run().map_err(|source| self.fail(source))
+    }
+
+    /// All chunks of packs that the index names, with their lengths, if those are not more than `most`.
+    pub(crate) fn all(&self, most: u64) -> Result<Option<ChunkSet>> {
+        let run = || {
+            let view = lock(&self.view);
+            let count: u64 = view.connection.query_row("SELECT count(*) FROM chunks", [], |row| row.get(0))?;
+            if count > most {
+                return Ok(None);
+            }
+            let mut all = ChunkSet::with_capacity_and_hasher(count as usize, Default::default());
+            let mut statement = view.connection.prepare("SELECT id, len FROM chunks JOIN frames USING(frame)")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                all.insert((id(row, 0, ChunkId::from_slice)?, row.get(1)?));
+            }
+            Ok(Some(all))
         };
         run().map_err(|source| self.fail(source))
     }

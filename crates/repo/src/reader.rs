@@ -11,7 +11,7 @@ use icecore_format::pack::{FrameInfo, PackInfo, PackKind, PackOpener, TRAILER_LE
 use icecore_format::seal::{HEADER_LEN, OpenKey};
 
 use crate::error::{Error, Result};
-use crate::index::{FrameLocation, Index, Location, Lookup};
+use crate::index::{ChunkSet, FrameLocation, Index, Location, Lookup};
 use crate::layout;
 use crate::objects::get_verified;
 use crate::repository::Repository;
@@ -106,6 +106,11 @@ impl ChunkReader {
     /// Whether a chunk of this length stands in a pack.
     pub(crate) fn holds(&self, chunk: &ChunkId, len: u32) -> Result<bool> {
         self.lookup.holds(chunk, len)
+    }
+
+    /// All chunks that stand somewhere, with their lengths, if those are not more than `most`.
+    pub(crate) fn all(&self, most: u64) -> Result<Option<ChunkSet>> {
+        self.lookup.all(most)
     }
 
     /// Whether a chunk stands in a pack that no mark names. An index that cannot tell says no.

@@ -195,7 +195,7 @@ pub fn plan(repository: &Arc<Repository>, index: &Index, options: RepairOptions<
     let judged: Vec<_> = catalogue.snapshots.iter().filter(|stored| listed.contains(&stored.id)).collect();
     watch(CheckStep::Snapshots(judged.len() as u64))?;
     let reader = ChunkReader::new(repository, &scratch.index)?;
-    let mut manifests = Manifests::new(&reader, false, watch);
+    let mut manifests = Manifests::new(&reader, false, watch)?;
     let mut report = CheckReport::default();
     for stored in judged {
         let before = (report.finding_count, report.damaged_count);

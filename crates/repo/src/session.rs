@@ -66,7 +66,7 @@ impl Pool {
 
 /// Ids are hashes already.
 #[derive(Default)]
-struct IdHasher(u64);
+pub(crate) struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn write(&mut self, bytes: &[u8]) {
