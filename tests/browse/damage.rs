@@ -208,6 +208,7 @@ fn a_name_that_may_mean_a_damaged_night_is_not_answered_as_if_it_did_not() {
     for words in [
         &["ls", "latest"][..],
         &["ls", "wiki"],
+        &["show", "wiki"],
         &["cat", "wiki:a.txt"],
         &["diff", "wiki", "--live"],
         &["diff", before, "wiki"],

@@ -6,7 +6,7 @@ use icecore_engine::Stored;
 use icecore_engine::snapshot::{Problem, Receipt, Totals};
 use serde_json::json;
 
-use super::{catalogue, find, open};
+use super::{catalogue, doubts, find, open};
 use crate::args::ShowArgs;
 use crate::error::Result;
 use crate::exit::Code;
@@ -26,7 +26,7 @@ pub fn run(args: &ShowArgs, settings: &Settings, output: &mut Output) -> Result<
     } else {
         print(stored, output)?;
     }
-    Ok(Code::Done)
+    Ok(Code::partial_if(!doubts(&catalogue, stored, &args.snapshot).is_empty()))
 }
 
 fn print(stored: &Stored, out: &mut dyn Write) -> io::Result<()> {

@@ -25,12 +25,13 @@ use icecore_format::keys::Secret;
 use icecore_format::manifest::{ManifestWriter, PieceWriter, Root};
 use icecore_format::pack::{FrameInfo, PackInfo, PackKind};
 use icecore_format::seal::{Entropy, ObjectKind, seal_object};
-use icecore_format::snapshot::{self, Snapshot, Verdict};
+use icecore_format::snapshot::Snapshot;
 use icecore_repo::catalogue::forget;
 use icecore_repo::check::{CheckOptions, check};
 use icecore_repo::prune::{MaxUnused, PruneOptions, outlook, prune};
 use icecore_repo::{Catalogue, Index, Repository, Session, objects};
 use icecore_store::{Key, Listed, LocalStore, Put, Result, Store};
+use icecore_testkit::bare_snapshot;
 
 /// 16 KiB each, as database pages are cut: 64 to a frame, 1,280 to a pack of 20 MiB.
 const CHUNK: u32 = 16 << 10;
@@ -126,32 +127,7 @@ fn at(hours: i64) -> Timestamp {
 }
 
 fn record(instance: &str, manifest: Root) -> Snapshot {
-    Snapshot {
-        instance: instance.to_owned(),
-        host: "bench".to_owned(),
-        user: "bench".to_owned(),
-        program: "bench".to_owned(),
-        tags: Vec::new(),
-        roots: vec![snapshot::Root { name: "root".to_owned(), path: b"/bench".to_vec() }],
-        started: at(0),
-        taken: at(0),
-        finished: at(0),
-        manifest,
-        parent: None,
-        users: Default::default(),
-        groups: Default::default(),
-        totals: Default::default(),
-        verdict: Verdict::Stable,
-        receipt: None,
-        problems: Vec::new(),
-        problem_count: 0,
-        excludes: Vec::new(),
-        protected_until: None,
-        corrects: None,
-        origin: None,
-        exclude_caches: false,
-        one_file_system: false,
-    }
+    Snapshot { manifest, ..bare_snapshot(instance, at(0).seconds) }
 }
 
 /// What a step works with.

@@ -27,17 +27,16 @@
 mod adopt;
 mod care;
 mod fragments;
+mod lookup;
 mod marks;
 pub(crate) mod peek;
 mod sync;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
-use std::hash::BuildHasherDefault;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use icecore_format::entry::Timestamp;
 use icecore_format::frame::Encoding;
@@ -46,10 +45,11 @@ use icecore_format::pack::{PackInfo, PackKind};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use crate::error::{Error, Result};
-use crate::session::IdHasher;
 
 pub(crate) use care::Held;
 pub(crate) use fragments::{PACKS_PER_FRAGMENT, list_fragments, publish, put, read_fragment};
+pub use lookup::Lookup;
+pub(crate) use lookup::{ChunkSet, IdHasher};
 pub use sync::{Rebuilt, Synced, Watched};
 
 /// The schema's number; a file with another number is deleted and made anew.
@@ -57,9 +57,6 @@ const SCHEMA: i64 = 6;
 
 /// How long a process waits for another one on this host that writes to the index.
 const BUSY: Duration = Duration::from_secs(120);
-
-/// How long a look may see what was the newest state: what other processes of this host write is seen that much later.
-const MOMENT: Duration = Duration::from_millis(100);
 
 /// The page cache of one connection in KiB: the index's memory is bounded whatever its size.
 const CACHE_KIB: i64 = 16 << 10;
@@ -167,7 +164,7 @@ pub struct Index {
     path: PathBuf,
     writer: Mutex<Connection>,
     /// What look-ups of this process see: of yesterday, when something was written.
-    views: Mutex<Vec<Weak<Mutex<View>>>>,
+    views: Mutex<Vec<Weak<Mutex<lookup::View>>>>,
     /// When the fragments were last listed by this process.
     known: Mutex<Option<Timestamp>>,
     #[cfg(test)]
@@ -216,11 +213,11 @@ impl Index {
     /// A further connection, for a thread that looks chunks up.
     pub fn lookup(&self) -> Result<Lookup> {
         let connection = open_connection(&self.path).map_err(|source| self.fail(source))?;
-        let view = Arc::new(Mutex::new(View { connection, since: None }));
+        let (lookup, view) = Lookup::new(connection, self.path.clone());
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         views.retain(|view| view.strong_count() > 0);
-        views.push(Arc::downgrade(&view));
-        Ok(Lookup { view, path: self.path.clone() })
+        views.push(view);
+        Ok(lookup)
     }
 
     /// Records a durable pack, which the caller put or saw in the store.
@@ -377,135 +374,9 @@ impl Index {
         // From here on every look sees it, and views of threads that wait do not keep the log from being written back.
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for view in views.iter().filter_map(Weak::upgrade) {
-            lock(&view).leave().map_err(|source| self.fail(source))?;
+            lookup::leave(&view).map_err(|source| self.fail(source))?;
         }
         Ok(result)
-    }
-}
-
-/// Chunks with their lengths.
-pub(crate) type ChunkSet = HashSet<(ChunkId, u32), BuildHasherDefault<IdHasher>>;
-
-/// Looks chunks up; one for each thread.
-#[derive(Debug)]
-pub struct Lookup {
-    view: Arc<Mutex<View>>,
-    path: PathBuf,
-}
-
-/// A connection that may hold one state of the index while it is looked at several times: to look at the newest one each time costs
-/// three calls to the system.
-#[derive(Debug)]
-struct View {
-    connection: Connection,
-    /// When the state that it holds was the newest.
-    since: Option<Instant>,
-}
-
-fn lock(view: &Mutex<View>) -> MutexGuard<'_, View> {
-    // Whoever panicked was reading.
-    view.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl View {
-    /// Looks at a state that was the newest a moment ago; always at what this process wrote.
-    fn look(&mut self) -> rusqlite::Result<&Connection> {
-        if self.since.is_none_or(|since| since.elapsed() > MOMENT) {
-            self.leave()?;
-            self.connection.prepare_cached("BEGIN")?.execute([])?;
-            self.since = Some(Instant::now());
-        }
-        Ok(&self.connection)
-    }
-
-    /// Lets go of the state: the next look is at the newest one.
-    fn leave(&mut self) -> rusqlite::Result<()> {
-        self.since = None;
-        if !self.connection.is_autocommit() {
-            self.connection.prepare_cached("COMMIT")?.execute([])?;
-        }
-        Ok(())
-    }
-}
-
-impl Lookup {
-    /// Whether some pack that no mark names holds the chunk: only then it counts as stored. What this process wrote is seen at once,
-    /// what others of this host wrote a moment later.
-    pub fn contains(&self, chunk: &ChunkId) -> Result<bool> {
-        let run = || {
-            let sql = "SELECT 1 FROM chunks c JOIN frames f ON f.frame = c.frame WHERE c.id = ?
-                AND (NOT EXISTS(SELECT 1 FROM marked) OR EXISTS(SELECT 1 FROM packs p WHERE p.pack = f.pack
-                AND NOT EXISTS(SELECT 1 FROM marked WHERE marked.pack = p.id))) LIMIT 1";
-            lock(&self.view).look()?.prepare_cached(sql)?.exists([chunk.as_bytes()])
-        };
-        run().map_err(|source| self.fail(source))
-    }
-
-    /// Whether some pack, marked or not, holds the chunk with this length. Seen as by [`contains`](Self::contains).
-    pub(crate) fn holds(&self, chunk: &ChunkId, len: u32) -> Result<bool> {
-        let run = || {
-            let sql = "SELECT 1 FROM chunks JOIN frames USING(frame) WHERE id = ? AND len = ?";
-            lock(&self.view).look()?.prepare_cached(sql)?.exists(params![chunk.as_bytes(), len])
-        };
-        run().map_err(|source| self.fail(source))
-    }
-
-    /// All chunks of packs that the index names, with their lengths, if those are not more than `most`.
-    pub(crate) fn all(&self, most: u64) -> Result<Option<ChunkSet>> {
-        let run = || {
-            let view = lock(&self.view);
-            let count: u64 = view.connection.query_row("SELECT count(*) FROM chunks", [], |row| row.get(0))?;
-            if count > most {
-                return Ok(None);
-            }
-            let mut all = ChunkSet::with_capacity_and_hasher(count as usize, Default::default());
-            let mut statement = view.connection.prepare("SELECT id, len FROM chunks JOIN frames USING(frame)")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                all.insert((id(row, 0, ChunkId::from_slice)?, row.get(1)?));
-            }
-            Ok(Some(all))
-        };
-        run().map_err(|source| self.fail(source))
-    }
-
-    /// The SQLite file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Every place where the chunk stands, those in marked packs last: they may be gone soon. The newest state answers, because
-    /// who asks again does so after others may have written.
-    pub fn locate(&self, chunk: &ChunkId) -> Result<Vec<Location>> {
-        let run = || {
-            let mut view = lock(&self.view);
-            view.leave()?;
-            let sql = "SELECT packs.id, packs.kind, f.ordinal, f.offset, f.stored, f.plain, f.encoding, c.offset, c.len
-                FROM chunks c JOIN frames f ON f.frame = c.frame JOIN packs ON packs.pack = f.pack WHERE c.id = ?
-                ORDER BY EXISTS(SELECT 1 FROM marked WHERE marked.pack = packs.id)";
-            let mut statement = view.connection.prepare_cached(sql)?;
-            let rows = statement.query_map([chunk.as_bytes()], |row| {
-                Ok(Location {
-                    frame: FrameLocation {
-                        pack: id(row, 0, PackId::from_slice)?,
-                        kind: kind(row, 1)?,
-                        ordinal: row.get(2)?,
-                        offset: row.get(3)?,
-                        stored: row.get(4)?,
-                        plain: row.get(5)?,
-                        encoding: encoding(row, 6)?,
-                    },
-                    offset: row.get(7)?,
-                    len: row.get(8)?,
-                })
-            })?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        run().map_err(|source| self.fail(source))
-    }
-
-    fn fail(&self, source: rusqlite::Error) -> Error {
-        Error::Index { path: self.path.clone(), source }
     }
 }
 

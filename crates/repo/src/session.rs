@@ -4,7 +4,7 @@
 //! (I2).
 
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use icecore_format::pack::{PackInfo, PackKind};
 use icecore_format::snapshot::Snapshot;
 
 use crate::error::{Error, Result};
-use crate::index::{Index, Lookup};
+use crate::index::{IdHasher, Index, Lookup};
 use crate::objects;
 use crate::pack_writer::{Filled, PackWriter};
 use crate::parking::{Parked, Parking};
@@ -61,23 +61,6 @@ impl Pool {
     pub(crate) fn give(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
-    }
-}
-
-/// Ids are hashes already.
-#[derive(Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        // The last bytes: the first ones choose the shard.
-        if let Some(tail) = bytes.last_chunk::<8>() {
-            self.0 = u64::from_le_bytes(*tail);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
